@@ -1,0 +1,29 @@
+"""Errors about the outside world, each ending with what repairs it.
+
+The caller's own mistakes are `ValueError`; broken invariants are `assert`. What remains (files,
+folders, models, stores) is an `ExplorerError`: its text is one line that a person can act on.
+"""
+
+
+class ExplorerError(Exception):
+    """Something outside the program is not as it must be; the message says what repairs it."""
+
+
+class StoreError(ExplorerError):
+    """A store cannot be opened or read: missing, foreign, truncated or of another schema version."""
+
+
+class UnsupportedModelError(ExplorerError):
+    """A model has a property that the mathematics does not cover; the message names it."""
+
+
+class ModelNotFoundError(ExplorerError):
+    """A model folder or hub name cannot be loaded."""
+
+
+class CorpusError(ExplorerError):
+    """A corpus cannot be read."""
+
+
+class CallError(ExplorerError):
+    """A mistake in the call of the command line (exit status 2)."""

@@ -1,0 +1,76 @@
+"""The folder of stores: which runs are there, newest first, and why a file is not one.
+
+A run is `DIR/<name>.duckdb`; its id is the file's stem. What ends in `.partial` is unfinished and is
+not listed. A file that cannot be opened is listed with its reason, never hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from explorer.core.errors import StoreError
+from explorer.core.store import Store
+
+SUFFIX = ".duckdb"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One published run as the run picker shows it."""
+
+    run_id: str
+    path: Path
+    model: str
+    corpus: str
+    end: str
+    """When the run was finished, ISO 8601 in UTC; runs are listed by it, newest first."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} · {self.corpus}"
+
+
+@dataclass(frozen=True)
+class RunList:
+    """The runs of a folder, newest `end` first, and the files that are none, with the reason."""
+
+    runs: tuple[RunInfo, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+    def find(self, run_id: str) -> RunInfo | None:
+        return next((run for run in self.runs if run.run_id == run_id), None)
+
+
+def short_name(source: str) -> str:
+    """The last part of a path or hub name, without file endings: what a person calls it."""
+    name = source.rstrip("/").rsplit("/", 1)[-1]
+    for ending in (".gz", ".jsonl", ".txt", ".parquet"):
+        name = name.removesuffix(ending)
+    return name or source
+
+
+def _describe(path: Path) -> RunInfo:
+    with Store.open(path) as store:
+        manifest = store.manifest
+    return RunInfo(
+        run_id=path.stem,
+        path=path,
+        model=str(manifest.get("model_name") or short_name(str(manifest.get("model", "")))),
+        corpus=str(manifest.get("corpus_name") or short_name(str(manifest.get("corpus", "")))),
+        end=str(manifest.get("end", "")),
+    )
+
+
+def list_runs(folder: Path) -> RunList:
+    """All stores directly in a folder. A missing folder is an empty list."""
+    runs: list[RunInfo] = []
+    unreadable: list[tuple[str, str]] = []
+    paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    for path in paths:
+        try:
+            runs.append(_describe(path))
+        except StoreError as error:
+            unreadable.append((path.name, str(error)))
+    runs.sort(key=lambda run: (run.end, run.run_id), reverse=True)
+    return RunList(tuple(runs), tuple(unreadable))

@@ -1,0 +1,60 @@
+"""Every number on screen, defined: the one home of tooltip texts.
+
+`define(name, manifest)` gives the text for a run, with the thresholds that the run used.
+`GLOSSARY` holds the same texts at the default thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from explorer.core.types import ActiveRule
+
+_TEXTS: dict[str, str] = {
+    "Congruence": "Dot product of the neuron's output weights and the token's unembedding. Higher: "
+    "firing raises this token more. Compare within one model only.",
+    "Pre-activation": "The neuron's input before the non-linearity. All parts add up to it.",
+    "Activation": "The neuron's output at this token, after the non-linearity.",
+    "Contribution": "What one part adds to the pre-activation directly, at the layer-norm scale "
+    "observed. Negative lowers it.",
+    "Active": "In this prompt, {active}.",
+    "Share active": "Share of the neuron's prompts in which this head is active.",
+    "Studied": "Active in 25–75 % of train prompts, so context decides.",
+    "Tokens kept": "Shortest ending that keeps {keep} of the activation.",
+    "Score": "Balanced accuracy on test prompts: mean of right answers among active (TPR) and "
+    "inactive (TNR) prompts. 0.50 is guessing.",
+    "Removing it": "Model re-run without the head; removed minus clean. Includes indirect paths.",
+    "P(token)": "Model's probability that this token comes next.",
+    "Attention": "Share of attention the peak token pays to this token. Sums to 1 with the hidden "
+    "start token.",
+    "Composition": "Size of the product of two heads' weights, divided by the product of their "
+    "sizes. No data involved.",
+    "Singular value": "Strength of one direction the head reads or writes.",
+    "z": "Distance from the median, in robust standard deviations, among all earlier components "
+    "for this receiver.",
+    "Accuracy": "Share of generated lists answered right, with n and seed.",
+}
+
+
+def _active_text(rule: ActiveRule) -> str:
+    if rule.top_k is None:
+        return "the contribution exceeds mean + 2 SD over heads that can reach the neuron"
+    if rule.top_k == 1:
+        return "the contribution is positive and the largest of all heads"
+    return f"the contribution is positive and among the {rule.top_k} largest of all heads"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage without needless decimals: 0.8 is `80 %`."""
+    return f"{round(100 * share, 4):g} %"
+
+
+def define(name: str, manifest: Mapping[str, Any]) -> str:
+    """The definition of a number for a run; KeyError for a number that has none."""
+    rule = ActiveRule.parse(str(manifest.get("active_rule") or "mean+2sd"))
+    keep = percent(float(manifest.get("keep_ratio") or 0.8))
+    return _TEXTS[name].format(active=_active_text(rule), keep=keep)
+
+
+GLOSSARY: dict[str, str] = {name: define(name, {}) for name in _TEXTS}

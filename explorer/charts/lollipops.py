@@ -1,0 +1,76 @@
+"""The neurons that one head serves: in what share of each neuron's prompts it is active."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from explorer.charts.share_bars import studied_band
+from explorer.charts.style import Palette
+
+PICK = "pick"
+"""Name of the selection: a list of `{neuron}`."""
+_ROW = 27
+
+
+def served_neurons(
+    neurons: pd.DataFrame, *, palette: Palette, neuron: str | None = None
+) -> alt.LayerChart:
+    """One row a neuron, in the order given; filled: studied for it; outline: the chosen `neuron`.
+
+    `neurons` has `neuron` (its URL form), `label` (with its token), `share` (0 to 1), `n_active
+    n_prompts contribution` (formatted) and `studied`.
+    """
+    drawn = neurons.assign(
+        zero=0.0,
+        shown=[
+            f"{a} of {n}" for a, n in zip(neurons["n_active"], neurons["n_prompts"], strict=True)
+        ],
+        is_studied=neurons["studied"].map({True: "yes", False: "no"}),
+    )
+    labels = drawn["label"].tolist()
+    y = alt.Y(
+        "label:N", sort=None, scale=alt.Scale(domain=labels),
+        axis=alt.Axis(title=None, domain=False, ticks=False, labelColor=palette.ink, labelPadding=10,
+                      labelFont="Source Code Pro, monospace", labelFontSize=12, labelLimit=230),
+    )  # fmt: skip
+    x = alt.X(
+        "share:Q", scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False,
+                      labelExpr="round(datum.value * 100) + ' %'", gridColor=palette.border,
+                      labelColor=palette.muted, labelFontSize=12, labelFlush=False),
+    )  # fmt: skip
+    tooltip = [
+        alt.Tooltip("label:N", title="Neuron"),
+        alt.Tooltip("shown:N", title="Prompts in which the head is active"),
+        alt.Tooltip("share:Q", title="Share active", format=".0%"),
+        alt.Tooltip("contribution:N", title="Mean contribution, all prompts"),
+        alt.Tooltip("is_studied:N", title="Studied (25–75 % of train prompts)"),
+    ]
+    base = alt.Chart(drawn)
+    colour = alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.muted))
+    # The whole row can be clicked: a rectangle that is not seen.
+    rows = (
+        base.mark_rect(opacity=0, cursor="pointer")
+        .encode(x=alt.value(0), x2=alt.value("width"), y=y, tooltip=tooltip)
+        .add_params(alt.selection_point(name=PICK, fields=["neuron"], on="click"))
+    )
+    stems = base.mark_rule(strokeWidth=2).encode(x="zero:Q", x2="share:Q", y=y, color=colour)
+    heads = base.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer").encode(
+        x=x, y=y, tooltip=tooltip, stroke=colour,
+        fill=alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.page)),
+    )  # fmt: skip
+    layers = [studied_band(palette, "x"), rows, stems, heads]
+    chosen = drawn.loc[drawn["neuron"] == neuron]
+    if not chosen.empty:
+        layers.append(
+            alt.Chart(chosen[["label"]])
+            .mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=3)
+            .encode(x=alt.value(0), x2=alt.value("width"), y=y)
+        )
+    n_studied = int(drawn["studied"].sum())
+    return alt.layer(*layers).properties(
+        height=alt.Step(_ROW),
+        description=f"Share of prompts in which the head is active, for {len(drawn)} neurons; "
+        f"it is studied for {n_studied}.",
+    )

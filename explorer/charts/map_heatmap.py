@@ -1,0 +1,140 @@
+"""All heads against all studied neurons: one cell a pair, random neurons in a block of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import altair as alt
+import pandas as pd
+
+from explorer.charts.style import Palette, amount_scale, signed_scale
+
+PICK = "pick"
+"""Name of the selection: a list of `{neuron, head}`."""
+_ROW = 15
+_SPACER = "random neurons:"
+
+
+@dataclass(frozen=True)
+class MapOrder:
+    """Rows and columns as they stand: neurons in their URL form, heads as `L5 H3`."""
+
+    rows: tuple[str, ...]
+    random_rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    by_layer: bool
+    """Whether the columns stand by layer: then a layer is named once, over its first head."""
+
+
+def _column_axis(order: MapOrder, palette: Palette) -> alt.X:
+    """Heads over their columns: layer above, index below; no label is ever turned."""
+    layers = [head.split(" ")[0] for head in order.columns]
+    first = [head for i, head in enumerate(order.columns) if i == 0 or layers[i] != layers[i - 1]]
+    parts = "split(datum.value, ' ')"
+    index = "''" if len(order.columns) > 60 else f"slice({parts}[1], 1)"
+    by_layer = f"indexof({first!r}, datum.value) >= 0 ? [{parts}[0], {index}] : ['', {index}]"
+    expression = by_layer if order.by_layer else parts
+    axis = alt.Axis(
+        orient="top", title=None, domain=False, ticks=False, labelAngle=0, labelExpr=expression,
+        labelFontSize=11 if len(order.columns) <= 36 else 10, labelLineHeight=13, labelPadding=4,
+        labelColor=palette.muted, labelOverlap=False if order.by_layer else "parity",
+        minExtent=34, maxExtent=34, labelFlush=False,
+    )  # fmt: skip
+    return alt.X("head:N", sort=None, axis=axis,
+                 scale=alt.Scale(domain=list(order.columns), paddingInner=0.05))  # fmt: skip
+
+
+def _row_axis(order: MapOrder, labels: dict[str, str], palette: Palette) -> alt.Y:
+    rows = [*order.rows]
+    if order.random_rows:
+        rows += [_SPACER, *order.random_rows]
+    names = [labels.get(row, row) for row in rows]
+    axis = alt.Axis(
+        title=None, domain=False, ticks=False, labelColor=palette.ink, labelFontSize=11,
+        labelFont="Source Code Pro, monospace", labelLimit=190, labelPadding=6, labelOverlap=False,
+    )  # fmt: skip
+    axis["labelColor"] = {
+        "condition": {"test": {"field": "value", "equal": _SPACER}, "value": palette.muted},
+        "value": palette.ink,
+    }
+    return alt.Y("row:N", sort=None, axis=axis,
+                 scale=alt.Scale(domain=names, paddingInner=0.05))  # fmt: skip
+
+
+def _colour(measure: str, limit: float, palette: Palette) -> alt.Color:
+    common = {"orient": "bottom", "direction": "horizontal", "title": None, "gradientLength": 220,
+              "gradientThickness": 10, "labelColor": palette.muted, "labelFontSize": 12,
+              "offset": 10}  # fmt: skip
+    if measure == "share":
+        legend = alt.Legend(values=[0, 0.5, 1], labelExpr="round(datum.value * 100) + ' %'", **common)
+        return alt.Color("share:Q", scale=amount_scale(1.0, palette), legend=legend)
+    ends = (
+        "format(datum.value, '+.2~f') + "
+        "(datum.value > 0 ? ' raises' : datum.value < 0 ? ' lowers' : '')"
+    )
+    legend = alt.Legend(values=[-limit, 0, limit], labelExpr=ends, **common)
+    return alt.Color("contribution:Q", scale=signed_scale(limit, palette), legend=legend)
+
+
+def map_heatmap(
+    pairs: pd.DataFrame,
+    *,
+    order: MapOrder,
+    labels: dict[str, str],
+    measure: str,
+    limit: float,
+    palette: Palette,
+    neuron: str | None = None,
+    head: str | None = None,
+) -> alt.LayerChart:
+    """Cells coloured by `measure`: `share` (0 to 1) or `contribution` (mean, signed, to ±`limit`).
+
+    `pairs` has `neuron head share contribution n_active n_prompts shown studied` for each pair that
+    can be; what is missing is drawn as a dot. `labels` names each neuron with its token. `neuron`
+    and `head` are outlined.
+    """
+    rows = [*order.rows, *order.random_rows]
+    drawn = pairs.loc[pairs["neuron"].isin(rows) & pairs["head"].isin(order.columns)]
+    drawn = drawn.assign(
+        row=drawn["neuron"].map(labels),
+        active=[f"{a} of {n}" for a, n in zip(drawn["n_active"], drawn["n_prompts"], strict=True)],
+        is_studied=drawn["studied"].map({True: "yes", False: "no"}),
+    )
+    x, y = _column_axis(order, palette), _row_axis(order, labels, palette)
+    tooltip = [
+        alt.Tooltip("row:N", title="Neuron"),
+        alt.Tooltip("head:N", title="Head"),
+        alt.Tooltip("share:Q", title="Share active", format=".0%"),
+        alt.Tooltip("active:N", title="Prompts active"),
+        alt.Tooltip("shown:N", title="Mean contribution"),
+        alt.Tooltip("is_studied:N", title="Studied"),
+    ]
+    cells = (
+        alt.Chart(drawn)
+        .mark_rect(cursor="pointer")
+        .encode(x=x, y=y, color=_colour(measure, limit, palette), tooltip=tooltip)
+        .add_params(alt.selection_point(name=PICK, fields=["neuron", "head"], on="click"))
+    )
+    there = set(zip(drawn["neuron"], drawn["head"], strict=True))
+    missing = [(r, h) for r in rows for h in order.columns if (r, h) not in there]
+    layers: list[alt.Chart] = [cells]
+    if missing:
+        dots = pd.DataFrame({"row": [labels[r] for r, _ in missing], "head": [h for _, h in missing]})
+        layers.append(
+            alt.Chart(dots)
+            .mark_point(filled=True, size=4, color=palette.muted, opacity=0.6)
+            .encode(x="head:N", y="row:N")
+        )
+    if neuron in rows and head in order.columns:
+        chosen = pd.DataFrame({"row": [labels[str(neuron)]], "head": [head]})
+        layers.append(
+            alt.Chart(chosen)
+            .mark_rect(fill=None, stroke=palette.ink, strokeWidth=2.5)
+            .encode(x="head:N", y="row:N")
+        )
+    return alt.layer(*layers).properties(
+        height=alt.Step(_ROW),
+        description=f"Heatmap of {len(rows)} neurons by {len(order.columns)} heads, {len(drawn)} "
+        f"pairs that can be, {len(missing)} that cannot.",
+    )

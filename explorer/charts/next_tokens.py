@@ -1,0 +1,89 @@
+"""What the model expects next: the most probable tokens, the neuron's own one marked.
+
+The specification does not depend on the rows' values (see `truncation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from explorer.charts.style import Palette
+from explorer.core.types import visible
+
+ROW_HEIGHT = 24
+_LABEL_WIDTH = 104
+
+
+@dataclass(frozen=True)
+class NextRow:
+    """A token that may come next: its text, probability (0 to 1) and rank (1 is most probable)."""
+
+    text: str
+    probability: float
+    rank: int
+
+
+def percent(probability: float) -> str:
+    """A probability for reading: `21.7 %`, and `< 0.1 %` for what rounds to nothing."""
+    if 0 < probability < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * probability:.1f} %"
+
+
+def next_token_rows(best: Sequence[NextRow], target: NextRow, prompt: str) -> pd.DataFrame:
+    """One token a row: `role order label probability words`; role `target` for the neuron's token.
+
+    The neuron's token is appended with its rank where it is not among the best.
+    """
+    rows: list[dict[str, Any]] = []
+    ranked = list(best)
+    among = any(row.rank == target.rank and row.text == target.text for row in ranked)
+    for order, row in enumerate(ranked if among else [*ranked, target]):
+        is_target = row.rank == target.rank and row.text == target.text
+        words = percent(row.probability)
+        if is_target and not among:
+            words += f"  rank {row.rank:,}"
+        rows.append(
+            {"role": "target" if is_target else "other", "order": order,
+             "label": visible(row.text) or "(no text)", "probability": row.probability, "words": words}
+        )  # fmt: skip
+    most = max(row["probability"] for row in rows)
+    shown = f"Shown for the prompt: {prompt}"
+    rows.append({"role": "room", "order": 0, "probability": max(most, 0.01) * 1.45, "words": shown})
+    return pd.DataFrame(rows, columns=["role", "order", "label", "probability", "words"])
+
+
+def next_token_figure(
+    rows: pd.DataFrame,
+    *,
+    palette: Palette,
+    description: str = "The most probable next tokens and their probabilities.",
+) -> alt.LayerChart:
+    """The bars of `next_token_rows`; probability across, most probable first."""
+    base = alt.Chart(rows).encode(
+        x=alt.X("probability:Q", axis=None, scale=alt.Scale(zero=True, nice=False)),
+        y=alt.Y("order:O", axis=None, scale=alt.Scale(paddingInner=0.3, paddingOuter=0.1)),
+    )
+    tooltip = [alt.Tooltip("label:N", title="Token"), alt.Tooltip("words:N", title="P(token)")]
+    layers: list[alt.Chart] = []
+    for role, colour, weight in (("other", palette.teal_soft, 400), ("target", palette.teal, 700)):
+        of = base.transform_filter(f"datum.role == '{role}'")
+        layers += [
+            of.mark_bar(color=colour).encode(tooltip=tooltip),
+            of.mark_text(
+                align="right", dx=-8, font="Source Code Pro, monospace", fontSize=13,
+                fontWeight=weight, limit=_LABEL_WIDTH - 8, color=palette.ink,
+            ).encode(x=alt.value(0), text="label:N"),
+            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(text="words:N"),
+        ]  # fmt: skip
+    room = base.transform_filter("datum.role == 'room'")
+    layers.append(room.mark_point(opacity=0, size=1).encode(description="words:N"))
+    return alt.layer(*layers).properties(
+        height=alt.Step(ROW_HEIGHT), description=description,
+        padding={"left": _LABEL_WIDTH, "right": 4, "top": 4, "bottom": 4},
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""A figure: heading with its definition, caption, drawing, and a menu of downloads.
+
+Every figure can be read as a table and taken away as CSV, PNG and SVG. Exports are light whatever
+the theme, so give the chart as a function of the palette; a finished chart is exported as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from explorer.charts.export import to_png, to_svg
+from explorer.charts.style import LIGHT, Palette
+from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
+from explorer.components.theme import current_palette
+
+Drawing = alt.TopLevelMixin | Callable[[Palette], alt.TopLevelMixin]
+_NO_ACTIONS = {"embedOptions": {"actions": False}}
+
+
+def _draw(chart: Drawing, colours: Palette) -> alt.TopLevelMixin:
+    return chart if isinstance(chart, alt.TopLevelMixin) else chart(colours)
+
+
+def _svg(chart: Drawing, title: str, lines: list[str]) -> str:
+    return to_svg(_draw(chart, LIGHT), title, lines)
+
+
+def _png(chart: Drawing, title: str, lines: list[str]) -> bytes:
+    return to_png(_draw(chart, LIGHT), title, lines)
+
+
+def _menu(title: str, caption: str | None, chart: Drawing | None, data: pd.DataFrame, key: str) -> bool:
+    """The menu ⤓ at the right of a heading; True while the figure is shown as a table."""
+    run = str(st.session_state.get("run_title", ""))
+    lines = [line for line in (caption, f"{run} · {today()}", page_link_url()) if line]
+    name = file_stem(run, title)
+    with st.container(key=f"nt-menu-{key}", width="content"):
+        box = st.popover("⤓", help=f"Download, or show as table: {title}")
+    with box:
+        st.download_button("CSV", partial(to_csv, data), f"{name}.csv", "text/csv",
+                           key=f"{key}-csv", on_click="ignore", type="tertiary")  # fmt: skip
+        if chart is None:
+            return False
+        st.download_button("PNG, 1,600 px", partial(_png, chart, title, lines), f"{name}.png",
+                           "image/png", key=f"{key}-png", on_click="ignore", type="tertiary")  # fmt: skip
+        st.download_button("SVG", partial(_svg, chart, title, lines), f"{name}.svg",
+                           "image/svg+xml", key=f"{key}-svg", on_click="ignore", type="tertiary")  # fmt: skip
+        return st.toggle("Show as table", key=f"{key}-as-table")
+
+
+def heading(
+    title: str,
+    data: pd.DataFrame,
+    *,
+    key: str,
+    help: str | None = None,
+    caption: str | None = None,
+    chart: Drawing | None = None,
+    controls: Callable[[], None] | None = None,
+) -> bool:
+    """The heading of a figure, for drawings that are no Altair chart (tables, HTML strips).
+
+    `title` and `caption` are markdown: escape what is not ours. `controls` draws widgets at the right
+    of the heading. True while a chart is to be shown as a table.
+    """
+    collect(title, data)
+    with st.container(key=f"nt-figure-{key}", gap=None):
+        row = st.container(
+            horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", wrap=False
+        )
+        with row:
+            st.header(title, anchor=False, help=help)
+            tools = st.container(horizontal=True, width="content", vertical_alignment="center", wrap=False)
+            with tools:
+                if controls is not None:
+                    controls()
+                as_table = _menu(title, caption, chart, data, key)
+        if caption:
+            st.caption(caption)
+    return as_table
+
+
+def figure(
+    title: str,
+    chart: Drawing,
+    data: pd.DataFrame,
+    *,
+    key: str,
+    help: str | None = None,
+    caption: str | None = None,
+    on_select: Callable[..., None] | str | None = None,
+    selection_mode: str | None = None,
+    chart_key: str | None = None,
+    alt_text: str | None = None,
+    controls: Callable[[], None] | None = None,
+) -> Any:
+    """Draw a figure; return the chart's selection where `on_select` is given, else None.
+
+    `data` is what the figure shows, as a person may want it in a table: names, values with units in
+    the column names. `chart_key` gives the chart a key of its own (a fresh one forgets its selection).
+    The text for screen readers is `alt_text`, else the chart's own `description`.
+    """
+    as_table = heading(title, data, key=key, help=help, caption=caption, chart=chart, controls=controls)
+    if as_table:
+        st.dataframe(data, hide_index=True, key=f"{key}-table")
+        return None
+    drawn = cast(Any, _draw(chart, current_palette())).properties(usermeta=_NO_ACTIONS)
+    described = not isinstance(drawn.description, alt.UndefinedType)
+    arguments: dict[str, Any] = {}
+    if alt_text or not described:
+        arguments["alt"] = alt_text or f"{title}. {caption or ''}".strip()
+    if on_select is not None:
+        arguments |= {"on_select": on_select, "selection_mode": selection_mode}
+    result = st.altair_chart(drawn, key=chart_key or f"{key}-chart", **arguments)
+    return result if on_select is not None else None

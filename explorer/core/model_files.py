@@ -1,0 +1,124 @@
+"""From a folder or hub name to loaded parts: safetensors alone, no remote code, nothing unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from explorer.core.errors import ModelNotFoundError, UnsupportedModelError
+
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """What loading leaves: the bridge (weights as they are, not yet folded) and where it came from."""
+
+    bridge: Any
+    tokenizer: Any
+    folder: Path
+    name: str
+    revision: str | None
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is CUDA where there is one. Raises ValueError for CUDA without one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no CUDA device is available; use --device cpu")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"expected a device of auto, cpu or cuda, got {device[:20]!r}")
+    return device
+
+
+def _looks_like_path(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
+
+
+def find_folder(source: str) -> tuple[Path, str | None]:
+    """The local folder of a model and its hub revision (None for a local one).
+
+    A hub name is downloaded (safetensors and tokenizer alone) into the hub's own cache.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder, None
+    if _looks_like_path(source) or not source.strip():
+        raise ModelNotFoundError(
+            f"no model folder at {source or '(empty)'}; give --model a Hugging Face folder or hub name"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(source, allow_patterns=_HUB_PATTERNS))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ModelNotFoundError(
+            f"no folder and no reachable hub model called {source} ({reason}); check the name and the "
+            "network, or give --model a local folder"
+        ) from error
+    return found, found.name
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, by name. Raises where there are none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UnsupportedModelError(
+            f"{folder} has no weights as safetensors; convert them with transformers' save_pretrained"
+        )
+    return files
+
+
+def sha256_of_weights(folder: Path) -> str:
+    """SHA-256 over the bytes of all safetensors files in name order (for one file: its own)."""
+    digest = hashlib.sha256()
+    for path in weight_files(folder):
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def load_parts(source: str, device: str) -> ModelParts:
+    """Load model and tokenizer in float32. Raises ModelNotFoundError or UnsupportedModelError."""
+    folder, revision = find_folder(source)
+    weight_files(folder)
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    try:
+        hf_model = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
+            attn_implementation="eager", local_files_only=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        from transformer_lens.model_bridge import TransformerBridge
+
+        bridge = TransformerBridge.boot_transformers(
+            str(folder), device=device, hf_model=hf_model, tokenizer=tokenizer
+        )
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
+        raise UnsupportedModelError(
+            f"{source} cannot be loaded as a causal language model ({reason}); give --model a "
+            "Hugging Face folder with config.json, safetensors and tokenizer.json"
+        ) from error
+    name = source.rstrip("/").rsplit("/", 1)[-1] if revision else _local_name(folder)
+    return ModelParts(bridge, tokenizer, folder, name, revision)
+
+
+def _local_name(folder: Path) -> str:
+    """The folder's name; a folder called just `model` is named after its parent as well."""
+    folder = folder.resolve()
+    return f"{folder.parent.name} {folder.name}" if folder.name == "model" else folder.name

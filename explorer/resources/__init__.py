@@ -1,0 +1,1 @@
+"""Everything that is cached for the life of the server: open stores and, for Live, the model."""

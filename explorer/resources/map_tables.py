@@ -1,0 +1,137 @@
+"""What the Map shows: every pair of a studied neuron and a head, and the orders of its rows and
+columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from explorer.charts.map_heatmap import MapOrder
+from explorer.charts.style import signed, signed_limit
+from explorer.core.store import Store
+from explorer.core.types import HeadId, NeuronId
+from explorer.resources.head_tables import neuron_name
+
+MAX_CELLS = 5000
+ROW_SORTS = ("layer", "token", "similar")
+COLUMN_SORTS = ("layer", "total")
+MEASURES = ("share", "contribution")
+
+
+@dataclass(frozen=True)
+class MapTables:
+    """All pairs of a run in one split, and how they are laid out."""
+
+    pairs: pd.DataFrame
+    """`neuron head share contribution n_active n_prompts shown studied kind token`."""
+    labels: dict[str, str]
+    """Each neuron (URL form) with its token."""
+    order: MapOrder
+    limit: float
+    """Half the width of the signed scale of mean contributions, over all pairs."""
+    n_heads: int
+    """Heads of the model."""
+    note: str
+    """Which columns were left out, and why; empty when all are shown."""
+
+
+def _pairs(store: Store, split: str) -> pd.DataFrame:
+    rows = store.pairs(split)
+    texts = store.token_texts
+    neurons = [NeuronId(int(a), int(b)) for a, b in zip(rows["layer"], rows["neuron"], strict=True)]
+    heads = zip(rows["head_layer"], rows["head"], strict=True)
+    return pd.DataFrame(
+        {
+            "neuron": [str(n) for n in neurons],
+            "layer": rows["layer"],
+            "name": [neuron_name(n, texts[int(t)]) for n, t in zip(neurons, rows["token_id"], strict=True)],
+            "token": [texts[int(t)] for t in rows["token_id"]],
+            "kind": rows["kind"],
+            "head": [HeadId(int(a), int(b)).label for a, b in heads],
+            "share": rows["share"].astype(float),
+            "contribution": rows["mean_attribution"].astype(float),
+            "shown": ["–" if pd.isna(v) else signed(float(v)) for v in rows["mean_attribution"]],
+            "n_active": rows["n_active"],
+            "n_prompts": rows["n_prompts"],
+            "studied": rows["studied"].astype(bool),
+        }
+    )
+
+
+def similar_order(values: pd.DataFrame) -> list[str]:
+    """Neurons with like heads together: by the first principal component of their rows.
+
+    `values` has a row a neuron, a column a head, missing as 0. The component's sign is fixed by its
+    largest entry, so that the same data give the same order; ties keep the order given.
+    """
+    matrix = values.fillna(0.0).to_numpy(dtype=float)
+    if len(matrix) < 3:
+        return [str(name) for name in values.index]
+    centred = matrix - matrix.mean(axis=0)
+    first = np.linalg.svd(centred, full_matrices=False)[2][0]
+    first = first * np.sign(first[np.argmax(np.abs(first))])
+    return [str(values.index[i]) for i in np.argsort(-(centred @ first), kind="stable")]
+
+
+def row_order(pairs: pd.DataFrame, sort: str, measure: str) -> list[str]:
+    """Neurons by `layer` (and index), by `token` (and layer), or `similar` heads together."""
+    rows = pairs.drop_duplicates("neuron")
+    if sort == "token":
+        keys = rows.assign(bare=rows["token"].str.strip().str.lower())
+        return keys.sort_values(["bare", "layer"], kind="stable")["neuron"].tolist()
+    if sort == "similar":
+        table = pairs.pivot(index="neuron", columns="head", values=measure)
+        return similar_order(table.reindex(rows["neuron"].tolist()))
+    return rows["neuron"].tolist()
+
+
+def column_order(pairs: pd.DataFrame, heads: list[str], sort: str, measure: str) -> list[str]:
+    """Heads by layer, or by the `total` of the measure's sizes over all neurons, largest first."""
+    if sort != "total":
+        return heads
+    totals = pairs.assign(size=pairs[measure].abs()).groupby("head")["size"].sum()
+    return sorted(heads, key=lambda head: -float(totals.get(head, 0.0)))
+
+
+def shown_heads(pairs: pd.DataFrame, heads: list[str], max_cells: int) -> tuple[list[str], str]:
+    """All heads if the cells are few enough, else those studied anywhere, else the most studied."""
+    n_rows = pairs["neuron"].nunique()
+    if n_rows * len(heads) <= max_cells:
+        return heads, ""
+    counts = pairs.loc[pairs["studied"]].groupby("head").size()
+    studied = [head for head in heads if head in counts.index]
+    all_cells = f"All {len(heads)} heads would be {n_rows * len(heads):,} cells: shown are the "
+    if n_rows * len(studied) <= max_cells:
+        return studied, f"{all_cells}{len(studied)} that are studied for some neuron."
+    n_columns = max(1, max_cells // n_rows)
+    top = set(sorted(studied, key=lambda head: -int(counts[head]))[:n_columns])
+    return (
+        [head for head in studied if head in top],
+        f"{all_cells}{len(top)} studied for the most neurons, of {len(studied)} studied for any.",
+    )
+
+
+def map_tables(
+    store: Store, split: str, measure: str, rows: str, columns: str, max_cells: int = MAX_CELLS
+) -> MapTables:
+    """Pairs and layout. `measure` is `share` or `contribution`, `rows` one of ROW_SORTS, `columns`
+    one of COLUMN_SORTS."""
+    pairs = _pairs(store, split)
+    shape = store.shape
+    reach = max((shape.n_reaching_heads(int(layer)) for layer in set(pairs["layer"])), default=0)
+    heads = [HeadId.from_flat(flat, shape.n_heads).label for flat in range(reach)]
+    heads, note = shown_heads(pairs, heads, max_cells)
+    is_random = pairs["kind"] == "random"
+    in_view = pairs[pairs["head"].isin(heads)]
+    ordered = column_order(in_view, heads, columns, measure)
+    blocks = [row_order(in_view[mask], rows, measure) for mask in (~is_random, is_random)]
+    return MapTables(
+        pairs=in_view,
+        labels=dict(zip(pairs["neuron"], pairs["name"], strict=True)),
+        order=MapOrder(tuple(blocks[0]), tuple(blocks[1]), tuple(ordered), columns != "total"),
+        limit=signed_limit(pairs["contribution"].dropna()),
+        n_heads=shape.n_layers * shape.n_heads,
+        note=note,
+    )

@@ -1,0 +1,4 @@
+"""stub"""
+import streamlit as st
+def render() -> None:
+    st.write("no store")

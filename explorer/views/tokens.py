@@ -1,0 +1,4 @@
+"""stub"""
+from explorer.components.frame import page, question
+def render() -> None:
+    page("tokens", ("run","token","neuron")); question("Hi")

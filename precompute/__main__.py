@@ -1,0 +1,87 @@
+"""`python -m precompute`: find next-token neurons, their prompts and the heads that switch them on."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from explorer.core.errors import CallError, ExplorerError
+from precompute.arguments import config_from
+from precompute.config import JobConfig
+
+STAGES = {
+    "congruence": "Neurons against tokens",
+    "scan": "Reading the corpus",
+    "prompts": "Truncating prompts",
+    "heads": "Attributing to heads",
+    "publish": "Publishing the store",
+}
+
+
+def run_job(config: JobConfig) -> Path:
+    """The whole job, as the list of its stages. Returns the path of the published store."""
+    from precompute import prepare, publish
+    from precompute.progress import Display
+    from precompute.stages import heads, neurons, prompts, scan
+
+    begin = datetime.now(UTC)
+    with Display(STAGES) as display:
+        plan = prepare.plan(config, display)
+        if plan.finished is not None:
+            display.say(f"This run is finished already ({plan.finished.name}); --force runs it again.")
+            return plan.finished
+        with prepare.opened(plan, display) as job:
+            rankings = neurons.run(job)
+            studied = neurons.select(job, rankings)
+            found = scan.run(job, studied)
+            kept = prompts.run(job, studied, found)
+            attributed = heads.run(job, studied, kept)
+            path, rows = publish.run(
+                job, rankings, studied, found, kept, attributed, begin, plan.name
+            )
+            prepare.clean_up(job)
+    display.summary(rows, sum(found.n_tokens.values()))
+    for kind, count in job.warnings.items():
+        display.say(f"warning: {kind}: {count:,}")
+    return path
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0 only when the store is published; 2 for a mistake in the call; 1 for the rest."""
+    try:
+        path = run_job(config_from(sys.argv[1:] if argv is None else list(argv)))
+    except CallError as error:
+        _say(f"error: {error}")
+        return 2
+    except ExplorerError as error:
+        _say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("stopped; what is done is kept, and the same command continues")
+        return 1
+    except (OSError, duckdb.Error) as error:
+        _say(f"error: {_outside_reason(error)}")
+        return 1
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _outside_reason(error: OSError | duckdb.Error) -> str:
+    """One line about a disk or folder that failed, ending with what to do."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full; free some space, and the same command continues"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return f"{reason}; mend it, and the same command continues"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The command line: flags to a `JobConfig`. Mistakes exit with status 2 and one line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from explorer.core.errors import CallError
+from explorer.core.types import ActiveRule
+from precompute.config import OPTION_NAMES, PRESETS, JobConfig, parse_neurons, parse_tokens
+
+_EXAMPLES = """\
+examples:
+  the bundled model, as `make demo` does:
+    python -m precompute --model assets/demo/model --corpus assets/demo/corpus/train.jsonl \\
+        --test-corpus assets/demo/corpus/test.jsonl --preset demo --tokens '␣come,␣go'
+  GPT-2 small with the paper's layers, on the paper's corpus (downloads both):
+    python -m precompute --model gpt2 --corpus NeelNanda/pile-10k --preset neo-small
+  your own text, two neurons of interest:
+    python -m precompute --model ./my-gpt2 --corpus notes.txt --neurons L9N2770,L10N3041
+
+The same command again continues an unfinished run. The last line on standard output is the path of
+the published store; look at it with: python -m explorer
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes become CallError: one line, no usage dump."""
+
+    def error(self, message: str) -> Any:
+        raise CallError(f"{message}; see python -m precompute --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m precompute", epilog=_EXAMPLES, argument_default=argparse.SUPPRESS,
+        description="Find next-token neurons, the prompts that excite them and the attention heads "
+        "that switch them on; publish them as a DuckDB store for the explorer.",
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="DIR_OR_NAME",
+        help="a local Hugging Face folder (safetensors) or a hub name")
+    add("--corpus", required=True, metavar="FILE_OR_NAME",
+        help="text: .txt (blank lines part documents), .jsonl or .parquet (field text), gzipped or "
+        "not, or a hub data set name")
+    add("--out", metavar="DIR", help="folder of the stores (default: runs)")
+    add("--test-corpus", metavar="FILE_OR_NAME",
+        help="held-out text (default: documents with an odd id are held out)")
+    add("--layers", metavar="last:N | 9,10,11 | all",
+        help="where next-token neurons are sought (default: the last quarter, rounded up)")
+    add("--neurons-per-layer", type=int, metavar="K", help="(default: 20)")
+    add("--tokens", type=_checked(parse_tokens), metavar="' go,␣an'",
+        help="also each of these tokens' K best neurons; ␣ is a space")
+    add("--neurons", type=_checked(parse_neurons), metavar="L9N2770,L10N3041",
+        help="also these neurons")
+    add("--random-neurons-per-layer", type=int, metavar="K", help="the baseline set (default: 10)")
+    add("--prompts", type=int, metavar="N", help="kept per neuron and split (default: 20)")
+    add("--candidates", type=int, metavar="M",
+        help="best documents held per neuron and split before truncation (default: 10 x prompts)")
+    add("--max-prompt-tokens", type=int, metavar="N", help="longest kept prompt (default: 100)")
+    add("--keep-ratio", type=float, metavar="R",
+        help="share of the activation that a truncated prompt keeps (default: 0.8)")
+    add("--active-rule", type=_checked(ActiveRule.parse), metavar="mean+2sd | top:K",
+        help="when a head is active in a prompt (default: mean+2sd)")
+    add("--explainer", choices=("none",), help="who explains heads in words (this version: none)")
+    add("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
+    add("--seed", type=int, metavar="N", help="seed of the random neurons (default: 0)")
+    add("--force", action="store_true", help="run again even where a finished run exists")
+    add("--preset", choices=tuple(PRESETS),
+        help="the bundled model's or the paper's layers and counts; explicit flags win")
+    return parser
+
+
+def _checked(parse: Any) -> Any:
+    def run(text: str) -> Any:
+        try:
+            return parse(text)
+        except CallError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return run
+
+
+def config_from(argv: list[str]) -> JobConfig:
+    """The checked options of a command line. Raises CallError for a mistake in the call."""
+    given = vars(_parser().parse_args(argv))
+    preset = PRESETS.get(given.get("preset", ""), {})
+    values = {**preset, **given}
+    assert set(values) <= set(OPTION_NAMES)
+    if "out" in values:
+        from pathlib import Path
+
+        values["out"] = Path(values["out"]).expanduser()
+    return JobConfig(**values)

@@ -1,0 +1,159 @@
+"""What a run is asked for: every option with its meaning, checked at birth, stored with the results."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from explorer.core.errors import CallError
+from explorer.core.types import SPACE_MARK, ActiveRule, ModelShape, NeuronId
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """One call of the job. Field names are the command line's long names with `_` for `-`."""
+
+    model: str
+    """A local Hugging Face folder or a hub name."""
+    corpus: str
+    """Text file (.txt, .jsonl, .parquet, any of them gzipped) or a hub data set name."""
+    test_corpus: str | None = None
+    """Held-out text; without it, documents with an odd doc_id are held out."""
+    layers: str | None = None
+    """Where next-token neurons are sought: last:N, 9,10,11 or all; None is the last quarter."""
+    neurons_per_layer: int = 20
+    """Next-token neurons of each layer, and neurons of each requested token."""
+    tokens: tuple[str, ...] = ()
+    """Tokens whose best neurons are studied as well, as text."""
+    neurons: tuple[NeuronId, ...] = ()
+    """Neurons that are studied as well."""
+    random_neurons_per_layer: int = 10
+    """The baseline: neurons drawn at random, with no token filter."""
+    prompts: int = 20
+    """Prompts kept for each neuron and split."""
+    candidates: int | None = None
+    """Best documents held for each neuron and split before truncation; None is 10 x prompts."""
+    max_prompt_tokens: int = 100
+    """Longest kept prompt, BOS not counted."""
+    keep_ratio: float = 0.8
+    """Share of the whole prompt's activation that a truncated prompt keeps."""
+    active_rule: ActiveRule = ActiveRule()
+    """When a head is active in a prompt."""
+    explainer: str = "none"
+    """Who explains the heads in words."""
+    device: str = "auto"
+    """Where the model runs."""
+    seed: int = 0
+    """Seed of the random neurons."""
+    preset: str | None = None
+    """A named set of layers and counts; explicit options win."""
+    out: Path = Path("runs")
+    """Folder of the stores."""
+    force: bool = False
+    """Run again even where a finished run of the same options exists."""
+
+    def __post_init__(self) -> None:
+        positive = {
+            "--prompts": self.prompts, "--max-prompt-tokens": self.max_prompt_tokens,
+            "--candidates": self.n_candidates,
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise CallError(f"{name} must be 1 or more, got {value}")
+        for name in ("neurons_per_layer", "random_neurons_per_layer", "seed"):
+            if getattr(self, name) < 0:
+                raise CallError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(self, name)}")
+        if not 0 < self.keep_ratio <= 1:
+            raise CallError(f"--keep-ratio must be above 0 and at most 1, got {self.keep_ratio}")
+        if self.n_candidates < self.prompts:
+            raise CallError(
+                f"--candidates must be at least --prompts ({self.prompts}), got {self.n_candidates}"
+            )
+
+    @property
+    def n_candidates(self) -> int:
+        return 10 * self.prompts if self.candidates is None else self.candidates
+
+    def options(self) -> dict[str, Any]:
+        """Every option as JSON values, with defaults filled in; what the manifest stores."""
+        plain = asdict(self)
+        plain["candidates"] = self.n_candidates
+        plain["active_rule"] = str(self.active_rule)
+        plain["neurons"] = [str(neuron) for neuron in self.neurons]
+        plain["tokens"] = list(self.tokens)
+        plain["out"] = str(self.out)
+        return plain
+
+    def identity(self) -> dict[str, Any]:
+        """The options that change the results: what makes two runs the same run."""
+        free = {"out", "force", "device", "preset", "model", "corpus", "test_corpus"}
+        return {name: value for name, value in self.options().items() if name not in free}
+
+    def check_against(self, shape: ModelShape) -> None:
+        """Raise CallError for options that this model cannot satisfy."""
+        for name in ("neurons_per_layer", "random_neurons_per_layer"):
+            if getattr(self, name) > shape.d_mlp:
+                raise CallError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but a layer of this model "
+                    f"has {shape.d_mlp} neurons"
+                )
+        for neuron in self.neurons:
+            if neuron.layer >= shape.n_layers or neuron.index >= shape.d_mlp:
+                raise CallError(
+                    f"--neurons names {neuron}, but this model has layers 0 to {shape.n_layers - 1} "
+                    f"with neurons 0 to {shape.d_mlp - 1}"
+                )
+        parse_layers(self.layers, shape.n_layers)
+
+
+def parse_layers(text: str | None, n_layers: int) -> tuple[int, ...]:
+    """The layers of `last:N`, `9,10,11` or `all`, ascending; None is the last quarter, rounded up."""
+    if text is None:
+        return tuple(range(n_layers - -(-n_layers // 4), n_layers))
+    if text == "all":
+        return tuple(range(n_layers))
+    if match := re.fullmatch(r"last:(\d{1,4})", text, re.A):
+        count = int(match[1])
+        if not 1 <= count <= n_layers:
+            raise CallError(f"--layers {text} must name 1 to {n_layers} layers of this model")
+        return tuple(range(n_layers - count, n_layers))
+    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text, re.A):
+        raise CallError(f"--layers must be last:N, a list such as 9,10,11, or all; got {text[:40]!r}")
+    layers = sorted({int(part) for part in text.split(",")})
+    if layers[-1] >= n_layers:
+        raise CallError(
+            f"--layers names layer {layers[-1]}, but this model has layers 0 to {n_layers - 1}"
+        )
+    return tuple(layers)
+
+
+def parse_tokens(text: str) -> tuple[str, ...]:
+    """Token texts from a list with commas; `␣` stands for a space, spaces are kept."""
+    parts = tuple(part.replace(SPACE_MARK, " ") for part in text.split(","))
+    if any(not part for part in parts):
+        raise CallError("--tokens has an empty entry; write it as ' go,␣an'")
+    return parts
+
+
+def parse_neurons(text: str) -> tuple[NeuronId, ...]:
+    """Neurons from a list such as `L9N2770,L10N3041`."""
+    try:
+        return tuple(NeuronId.parse(part) for part in text.split(","))
+    except ValueError as error:
+        raise CallError(f"--neurons: {error}") from error
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The bundled model's own scale.
+    "demo": {"layers": "last:2", "neurons_per_layer": 20, "random_neurons_per_layer": 10,
+             "prompts": 20},
+    # Layers and counts of Neo, Cohen and Barez 2024, with their 20 random neurons a layer.
+    "neo-small": {"layers": "9,10,11", "neurons_per_layer": 20, "random_neurons_per_layer": 20},
+    "neo-medium": {"layers": "20,21,22,23", "neurons_per_layer": 20, "random_neurons_per_layer": 20},
+    "neo-large": {"layers": "31,32,33,34,35", "neurons_per_layer": 40,
+                  "random_neurons_per_layer": 20},
+}  # fmt: skip
+
+OPTION_NAMES = tuple(f.name for f in fields(JobConfig))

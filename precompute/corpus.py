@@ -1,0 +1,171 @@
+"""Corpora as streams of documents: `.txt`, `.jsonl`, `.parquet`, gzipped or not, or a hub data set.
+
+A document's id is its place in the file from 0, empty ones included, duplicates kept. Nothing here
+holds a corpus in memory. Bytes that are not UTF-8 become the replacement character and are counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from explorer.core.errors import CallError, CorpusError
+
+_ENDINGS = (".txt", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a corpus found."""
+
+    n_documents: int
+    n_characters: int
+    n_replaced: int
+    """Documents with bytes that are not UTF-8."""
+    sha256: str
+    """Over all documents' texts, in order: the same text is the same corpus, gzipped or not."""
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    kind = next((ending for ending in _ENDINGS if name.endswith(ending)), None)
+    if kind is None:
+        raise CallError(
+            f"{path.name} is no corpus that can be read; give a .txt, .jsonl or .parquet file "
+            "(gzipped or not)"
+        )
+    return kind
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _text_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
+    lines: list[str] = []
+    for raw in stream:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield "\n".join(lines)
+            lines = []
+    if lines:
+        yield "\n".join(lines)
+
+
+def _jsonl_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
+    for number, raw in enumerate(stream, 1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{path.name}, line {number} is not JSON; mend or remove it") from error
+        text = row.get("text") if isinstance(row, dict) else None
+        if not isinstance(text, str):
+            raise CorpusError(f'{path.name}, line {number} has no text field "text"; add it or remove it')
+        yield text
+
+
+def _parquet_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source: IO[bytes] = io.BytesIO(stream.read()) if isinstance(stream, gzip.GzipFile) else stream
+    try:
+        parquet = pq.ParquetFile(source)
+        if "text" not in parquet.schema_arrow.names:
+            raise CorpusError(f"{path.name} has no column called text; rename the one that holds it")
+        for batch in parquet.iter_batches(batch_size=1024, columns=["text"]):
+            yield from (text if isinstance(text, str) else "" for text in batch.column(0).to_pylist())
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path.name} is not a readable parquet file; make it again") from error
+
+
+_READERS: dict[str, Callable[[IO[bytes], Path], Iterator[str]]] = {
+    ".txt": _text_documents, ".jsonl": _jsonl_documents, ".parquet": _parquet_documents,
+}  # fmt: skip
+
+
+def _hub_documents(name: str) -> Iterator[str]:
+    """Documents of a hub data set's train split, streamed."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        rows = load_dataset(name, split="train", streaming=True)
+        for row in rows:
+            text = row.get("text")
+            if not isinstance(text, str):
+                raise CorpusError(f"the data set {name} has no text column called text; choose another")
+            yield text
+    except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise CorpusError(
+            f"no file and no reachable hub data set called {name} ({reason}); check the name and the "
+            "network, or give a local file"
+        ) from error
+
+
+def _is_hub_name(source: str) -> bool:
+    return (
+        source.count("/") <= 1
+        and not source.startswith((".", "/", "~"))
+        and not source.lower().removesuffix(".gz").endswith(_ENDINGS)
+    )
+
+
+def documents(source: str) -> Iterator[str]:
+    """The documents of a corpus, in order. Raises CallError where there is none."""
+    path = Path(source).expanduser()
+    if not path.is_file():
+        if source.strip() and _is_hub_name(source) and not path.exists():
+            yield from _hub_documents(source)
+            return
+        raise CallError(f"no corpus file at {source or '(empty)'}; give a file or a hub data set name")
+    kind = _kind(path)
+    try:
+        with _open(path) as stream:
+            yield from _READERS[kind](stream, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(f"{path.name} is not a whole gzip file; make it again") from error
+    except PermissionError as error:
+        raise CallError(f"{path} cannot be read; check its permissions") from error
+
+
+def survey(source: str) -> Survey:
+    """Count and fingerprint a corpus in one streamed pass; finds unreadable parts before any work."""
+    digest = hashlib.sha256()
+    n_documents = n_characters = n_replaced = 0
+    for text in documents(source):
+        n_documents += 1
+        n_characters += len(text)
+        n_replaced += "\ufffd" in text
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return Survey(n_documents, n_characters, n_replaced, digest.hexdigest())
+
+
+def shards(
+    source: str, max_documents: int = 2048, max_characters: int = 1 << 20
+) -> Iterator[tuple[int, list[str]]]:
+    """Consecutive documents as (first doc_id, texts); cut by count and size, so that a shard's
+    bounds depend on the corpus alone."""
+    first, texts, size = 0, [], 0
+    for doc_id, text in enumerate(documents(source)):
+        if texts and (len(texts) >= max_documents or size + len(text) > max_characters):
+            yield first, texts
+            first, texts, size = doc_id, [], 0
+        texts.append(text)
+        size += len(text)
+    if texts:
+        yield first, texts

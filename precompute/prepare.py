@@ -1,0 +1,122 @@
+"""Before the first stage: read the corpora once, name the run, find a finished one, load the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from explorer.core.errors import CallError, CorpusError, ExplorerError, ModelNotFoundError
+from explorer.core.model import load_model
+from explorer.core.model_files import find_folder, resolve_device, sha256_of_weights
+from explorer.core.runs import list_runs, short_name
+from explorer.core.schema import SCHEMA_VERSION
+from precompute.checkpoint import key_of, locked, remove_if_empty
+from precompute.config import JobConfig
+from precompute.corpus import survey
+from precompute.job import Job, Source, SplitSource
+from precompute.progress import Display
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a run before the model is loaded."""
+
+    config: JobConfig
+    sources: tuple[SplitSource, ...]
+    name: str
+    """Name of the run: model, corpus and a fingerprint of everything that shapes the results."""
+    work: Path
+    finished: Path | None
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()[:40] or "run"
+
+
+def _read(name: str, display: Display) -> Source:
+    display.say(f"Surveying {name} ...")
+    found = survey(name)
+    display.say(f"  {found.n_documents:,} documents, {found.n_characters:,} characters")
+    return Source(name, found)
+
+
+def _sources(config: JobConfig, display: Display) -> tuple[SplitSource, ...]:
+    corpus = _read(config.corpus, display)
+    if config.test_corpus is None:
+        sources = (SplitSource("train", corpus, 0), SplitSource("test", corpus, 1))
+    else:
+        test = _read(config.test_corpus, display)
+        sources = (SplitSource("train", corpus, None), SplitSource("test", test, None))
+    if corpus.survey.n_characters == 0:
+        raise CorpusError(f"{config.corpus} has no text; give --corpus a file with documents in it")
+    return sources
+
+
+def _check_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".write-probe.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ExplorerError(
+            f"cannot write into {out} ({error.strerror}); give --out a folder that can be written"
+        ) from error
+
+
+def _finished(config: JobConfig, name: str) -> Path | None:
+    """The newest published run of this name (or of a forced repetition of it)."""
+    pattern = re.compile(rf"{re.escape(name)}(-\d+)?")
+    runs = list_runs(config.out).runs
+    return next((run.path for run in runs if pattern.fullmatch(run.run_id)), None)
+
+
+def plan(config: JobConfig, display: Display) -> Plan:
+    """Check the call against the outside world and name the run. Raises CallError for mistakes."""
+    try:
+        resolve_device(config.device)
+        folder, _ = find_folder(config.model)
+    except (ValueError, ModelNotFoundError) as error:
+        raise CallError(str(error)) from error
+    _check_out(config.out)
+    weights = sha256_of_weights(folder)
+    sources = _sources(config, display)
+    identity = {
+        **config.identity(), "weights": weights, "schema": SCHEMA_VERSION,
+        "corpora": [(s.split, s.source.survey.sha256, s.parity) for s in sources],
+    }  # fmt: skip
+    label = f"{_slug(_model_label(config.model))}-{_slug(short_name(config.corpus))}"
+    name = f"{label}-{key_of(identity)[:8]}"
+    finished = None if config.force else _finished(config, name)
+    return Plan(config, sources, name, config.out / f"{label}.partial", finished)
+
+
+def _model_label(source: str) -> str:
+    """A folder called just `model` says little: its parent is named as well."""
+    path = Path(source).expanduser()
+    if path.is_dir() and path.resolve().name == "model":
+        return f"{path.resolve().parent.name} model"
+    return short_name(source)
+
+
+@contextmanager
+def opened(plan: Plan, display: Display) -> Iterator[Job]:
+    """Load the model and hold the work folder for the length of the run."""
+    with locked(plan.work):
+        display.say(f"Loading {plan.config.model} ...")
+        model = load_model(plan.config.model, plan.config.device)
+        plan.config.check_against(model.shape)
+        job = Job(plan.config, model, plan.sources, plan.work, display)
+        replaced = {s.source.name: s.source.survey.n_replaced for s in plan.sources}
+        job.warn("documents with bytes that are not UTF-8 (replaced)", sum(replaced.values()))
+        yield job
+
+
+def clean_up(job: Job) -> None:
+    """Remove the shards of a published run."""
+    for folder in job.folders:
+        folder.remove()
+    remove_if_empty(job.work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -33,7 +34,9 @@ def run_job(config: JobConfig) -> Path:
     with Display(STAGES) as display:
         plan = prepare.plan(config, display)
         if plan.finished is not None:
-            display.say(f"This run is finished already ({plan.finished.name}); --force runs it again.")
+            display.say(
+                f"This run is finished already ({plan.finished.name}); --force runs it again."
+            )
             return plan.finished
         with prepare.opened(plan, display) as job:
             rankings = neurons.run(job)
@@ -52,7 +55,8 @@ def run_job(config: JobConfig) -> Path:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    """One line, whatever line ends a name in it holds."""
+    sys.stderr.write(" ".join(text.splitlines()) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,9 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _outside_reason(error: OSError | duckdb.Error) -> str:
     """One line about a disk or folder that failed, ending with what to do."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; free some space, and the same command continues"
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if is_full or os.strerror(errno.ENOSPC) in reason:  # DuckDB has no class of its own for it
+        return "the disk is full; free some space, and the same command continues"
     return f"{reason}; mend it, and the same command continues"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 from explorer.core.errors import CallError
@@ -33,42 +35,82 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m precompute", epilog=_EXAMPLES, argument_default=argparse.SUPPRESS,
+        prog="python -m precompute",
+        epilog=_EXAMPLES,
+        argument_default=argparse.SUPPRESS,
         description="Find next-token neurons, the prompts that excite them and the attention heads "
         "that switch them on; publish them as a DuckDB store for the explorer.",
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="DIR_OR_NAME",
-        help="a local Hugging Face folder (safetensors) or a hub name")
-    add("--corpus", required=True, metavar="FILE_OR_NAME",
+    add(
+        "--model",
+        required=True,
+        metavar="DIR_OR_NAME",
+        help="a local Hugging Face folder (safetensors) or a hub name",
+    )
+    add(
+        "--corpus",
+        required=True,
+        metavar="FILE_OR_NAME",
         help="text: .txt (blank lines part documents), .jsonl or .parquet (field text), gzipped or "
-        "not, or a hub data set name")
+        "not, or a hub data set name",
+    )
     add("--out", metavar="DIR", help="folder of the stores (default: runs)")
-    add("--test-corpus", metavar="FILE_OR_NAME",
-        help="held-out text (default: documents with an odd id are held out)")
-    add("--layers", metavar="last:N | 9,10,11 | all",
-        help="where next-token neurons are sought (default: the last quarter, rounded up)")
+    add(
+        "--test-corpus",
+        metavar="FILE_OR_NAME",
+        help="held-out text (default: documents with an odd id are held out)",
+    )
+    add(
+        "--layers",
+        metavar="last:N | 9,10,11 | all",
+        help="where next-token neurons are sought (default: the last quarter, rounded up)",
+    )
     add("--neurons-per-layer", type=int, metavar="K", help="(default: 20)")
-    add("--tokens", type=_checked(parse_tokens), metavar="' go,␣an'",
-        help="also each of these tokens' K best neurons; ␣ is a space")
-    add("--neurons", type=_checked(parse_neurons), metavar="L9N2770,L10N3041",
-        help="also these neurons")
+    add(
+        "--tokens",
+        type=_checked(parse_tokens),
+        metavar="' go,␣an'",
+        help="also each of these tokens' K best neurons; ␣ is a space",
+    )
+    add(
+        "--neurons",
+        type=_checked(parse_neurons),
+        metavar="L9N2770,L10N3041",
+        help="also these neurons",
+    )
     add("--random-neurons-per-layer", type=int, metavar="K", help="the baseline set (default: 10)")
     add("--prompts", type=int, metavar="N", help="kept per neuron and split (default: 20)")
-    add("--candidates", type=int, metavar="M",
-        help="best documents held per neuron and split before truncation (default: 10 x prompts)")
+    add(
+        "--candidates",
+        type=int,
+        metavar="M",
+        help="best documents held per neuron and split before truncation (default: 10 x prompts)",
+    )
     add("--max-prompt-tokens", type=int, metavar="N", help="longest kept prompt (default: 100)")
-    add("--keep-ratio", type=float, metavar="R",
-        help="share of the activation that a truncated prompt keeps (default: 0.8)")
-    add("--active-rule", type=_checked(ActiveRule.parse), metavar="mean+2sd | top:K",
-        help="when a head is active in a prompt (default: mean+2sd)")
+    add(
+        "--keep-ratio",
+        type=float,
+        metavar="R",
+        help="share of the activation that a truncated prompt keeps (default: 0.8)",
+    )
+    add(
+        "--active-rule",
+        type=_checked(ActiveRule.parse),
+        metavar="mean+2sd | top:K",
+        help="when a head is active in a prompt (default: mean+2sd)",
+    )
     add("--explainer", choices=("none",), help="who explains heads in words (this version: none)")
     add("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add("--seed", type=int, metavar="N", help="seed of the random neurons (default: 0)")
     add("--force", action="store_true", help="run again even where a finished run exists")
-    add("--preset", choices=tuple(PRESETS),
-        help="the bundled model's or the paper's layers and counts; explicit flags win")
+    add(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="the bundled model's or the paper's layers and counts; explicit flags win",
+    )
     return parser
 
 
@@ -86,12 +128,23 @@ def _checked(parse: Any) -> Any:
 
 def config_from(argv: list[str]) -> JobConfig:
     """The checked options of a command line. Raises CallError for a mistake in the call."""
+    for word in argv:
+        _check_text(word)
     given = vars(_parser().parse_args(argv))
     preset = PRESETS.get(given.get("preset", ""), {})
     values = {**preset, **given}
     assert set(values) <= set(OPTION_NAMES)
     if "out" in values:
-        from pathlib import Path
-
-        values["out"] = Path(values["out"]).expanduser()
+        values["out"] = Path(os.path.expanduser(values["out"]))
     return JobConfig(**values)
+
+
+def _check_text(word: str) -> None:
+    """Raise CallError for bytes that are no text: a store could not name such a file."""
+    try:
+        word.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = word.encode("utf-8", "replace").decode("utf-8")
+        raise CallError(
+            f"{shown} is not UTF-8; rename it, or link to it under another name"
+        ) from error

@@ -98,6 +98,6 @@ def locked(work: Path) -> Iterator[None]:
 
 def remove_if_empty(work: Path) -> None:
     """Remove a work folder that holds nothing but its lock."""
-    if {path.name for path in work.iterdir()} <= {"lock"}:
+    if work.is_dir() and {path.name for path in work.iterdir()} <= {"lock"}:
         (work / "lock").unlink(missing_ok=True)
         work.rmdir()

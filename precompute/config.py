@@ -56,7 +56,8 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         positive = {
-            "--prompts": self.prompts, "--max-prompt-tokens": self.max_prompt_tokens,
+            "--prompts": self.prompts,
+            "--max-prompt-tokens": self.max_prompt_tokens,
             "--candidates": self.n_candidates,
         }
         for name, value in positive.items():
@@ -64,7 +65,9 @@ class JobConfig:
                 raise CallError(f"{name} must be 1 or more, got {value}")
         for name in ("neurons_per_layer", "random_neurons_per_layer", "seed"):
             if getattr(self, name) < 0:
-                raise CallError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(self, name)}")
+                raise CallError(
+                    f"--{name.replace('_', '-')} must be 0 or more, got {getattr(self, name)}"
+                )
         if not 0 < self.keep_ratio <= 1:
             raise CallError(f"--keep-ratio must be above 0 and at most 1, got {self.keep_ratio}")
         if self.n_candidates < self.prompts:
@@ -120,7 +123,9 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[int, ...]:
             raise CallError(f"--layers {text} must name 1 to {n_layers} layers of this model")
         return tuple(range(n_layers - count, n_layers))
     if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", text, re.A):
-        raise CallError(f"--layers must be last:N, a list such as 9,10,11, or all; got {text[:40]!r}")
+        raise CallError(
+            f"--layers must be last:N, a list such as 9,10,11, or all; got {text[:40]!r}"
+        )
     layers = sorted({int(part) for part in text.split(",")})
     if layers[-1] >= n_layers:
         raise CallError(

@@ -6,19 +6,24 @@ holds a corpus in memory. Bytes that are not UTF-8 become the replacement charac
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from explorer.core.errors import CallError, CorpusError
 
 _ENDINGS = (".txt", ".jsonl", ".parquet")
+
+Document = tuple[str, bool]
+"""A document's text, and whether bytes of it were not UTF-8 and had to be replaced."""
 
 
 @dataclass(frozen=True)
@@ -45,37 +50,61 @@ def _kind(path: Path) -> str:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+    if path.name.lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
 
 
-def _text_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
+def _decoded(raw: bytes) -> tuple[str, bool]:
+    """The text, and whether bytes that are not UTF-8 were replaced (a U+FFFD may be the author's)."""
+    try:
+        return raw.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "replace"), True
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, without the byte order mark that some editors write first."""
+    for number, raw in enumerate(stream):
+        yield raw if number else raw.removeprefix(codecs.BOM_UTF8)
+
+
+def _text_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
     lines: list[str] = []
-    for raw in stream:
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+    was_replaced = False
+    for raw in _lines(stream):
+        text, is_bad = _decoded(raw)
+        line = text.rstrip("\r\n")
         if line.strip():
             lines.append(line)
+            was_replaced |= is_bad
         elif lines:
-            yield "\n".join(lines)
-            lines = []
+            yield "\n".join(lines), was_replaced
+            lines, was_replaced = [], False
     if lines:
-        yield "\n".join(lines)
+        yield "\n".join(lines), was_replaced
 
 
-def _jsonl_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
-    for number, raw in enumerate(stream, 1):
+def _jsonl_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
+    for number, raw in enumerate(_lines(stream), 1):
         if not raw.strip():
             continue
+        line, was_replaced = _decoded(raw)
         try:
-            row = json.loads(raw.decode("utf-8", "replace"))
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{path.name}, line {number} is not JSON; mend or remove it") from error
+            raise CorpusError(
+                f"{path.name}, line {number} is not JSON; mend or remove it"
+            ) from error
         text = row.get("text") if isinstance(row, dict) else None
         if not isinstance(text, str):
-            raise CorpusError(f'{path.name}, line {number} has no text field "text"; add it or remove it')
-        yield text
+            raise CorpusError(
+                f'{path.name}, line {number} has no text field "text"; add it or remove it'
+            )
+        yield text, was_replaced
 
 
-def _parquet_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
+def _parquet_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,22 +112,30 @@ def _parquet_documents(stream: IO[bytes], path: Path) -> Iterator[str]:
     try:
         parquet = pq.ParquetFile(source)
         if "text" not in parquet.schema_arrow.names:
-            raise CorpusError(f"{path.name} has no column called text; rename the one that holds it")
+            raise CorpusError(
+                f"{path.name} has no column called text; rename the one that holds it"
+            )
         for batch in parquet.iter_batches(batch_size=1024, columns=["text"]):
-            yield from (text if isinstance(text, str) else "" for text in batch.column(0).to_pylist())
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+            for text in batch.column(0).to_pylist():
+                if not isinstance(text, str | None):
+                    raise CorpusError(
+                        f"{path.name}: its column text holds {batch.schema.field(0).type}; make it "
+                        "one of strings"
+                    )
+                yield text or "", False
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path.name} is not a readable parquet file; make it again") from error
 
 
-_READERS: dict[str, Callable[[IO[bytes], Path], Iterator[str]]] = {
+_READERS: dict[str, Callable[[IO[bytes], Path], Iterator[Document]]] = {
     ".txt": _text_documents, ".jsonl": _jsonl_documents, ".parquet": _parquet_documents,
 }  # fmt: skip
 
 
-def _hub_documents(name: str) -> Iterator[str]:
+def _hub_documents(name: str) -> Iterator[Document]:
     """Documents of a hub data set's train split, streamed."""
     from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -106,8 +143,14 @@ def _hub_documents(name: str) -> Iterator[str]:
         for row in rows:
             text = row.get("text")
             if not isinstance(text, str):
-                raise CorpusError(f"the data set {name} has no text column called text; choose another")
-            yield text
+                raise CorpusError(
+                    f"the data set {name} has no text column called text; choose another"
+                )
+            yield text, False
+    except DatasetNotFoundError as error:
+        raise CallError(
+            f"no file and no hub data set called {name}; give a file or a hub data set name"
+        ) from error
     except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise CorpusError(
@@ -124,14 +167,16 @@ def _is_hub_name(source: str) -> bool:
     )
 
 
-def documents(source: str) -> Iterator[str]:
+def _read(source: str) -> Iterator[Document]:
     """The documents of a corpus, in order. Raises CallError where there is none."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if not path.is_file():
         if source.strip() and _is_hub_name(source) and not path.exists():
             yield from _hub_documents(source)
             return
-        raise CallError(f"no corpus file at {source or '(empty)'}; give a file or a hub data set name")
+        raise CallError(
+            f"no corpus file at {source or '(empty)'}; give a file or a hub data set name"
+        )
     kind = _kind(path)
     try:
         with _open(path) as stream:
@@ -142,15 +187,23 @@ def documents(source: str) -> Iterator[str]:
         raise CallError(f"{path} cannot be read; check its permissions") from error
 
 
+def documents(source: str) -> Iterator[str]:
+    """The texts of a corpus, in order. Raises CallError where there is none."""
+    return (text for text, _ in _read(source))
+
+
 def survey(source: str) -> Survey:
     """Count and fingerprint a corpus in one streamed pass; finds unreadable parts before any work."""
     digest = hashlib.sha256()
     n_documents = n_characters = n_replaced = 0
-    for text in documents(source):
+    for text, was_replaced in _read(source):
         n_documents += 1
         n_characters += len(text)
-        n_replaced += "\ufffd" in text
-        raw = text.encode("utf-8", "surrogatepass")
+        try:
+            raw = text.encode("utf-8")
+        except UnicodeEncodeError:  # half a character, written out in a .jsonl file
+            raw, was_replaced = text.encode("utf-8", "surrogatepass"), True
+        n_replaced += was_replaced
         digest.update(len(raw).to_bytes(8, "little") + raw)
     return Survey(n_documents, n_characters, n_replaced, digest.hexdigest())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ def plan(config: JobConfig, display: Display) -> Plan:
 
 def _model_label(source: str) -> str:
     """A folder called just `model` says little: its parent is named as well."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir() and path.resolve().name == "model":
         return f"{path.resolve().parent.name} model"
     return short_name(source)
@@ -105,7 +106,7 @@ def _model_label(source: str) -> str:
 @contextmanager
 def opened(plan: Plan, display: Display) -> Iterator[Job]:
     """Load the model and hold the work folder for the length of the run."""
-    with locked(plan.work):
+    with locked(plan.work), _tidied(plan.work):
         display.say(f"Loading {plan.config.model} ...")
         model = load_model(plan.config.model, plan.config.device)
         plan.config.check_against(model.shape)
@@ -115,8 +116,16 @@ def opened(plan: Plan, display: Display) -> Iterator[Job]:
         yield job
 
 
+@contextmanager
+def _tidied(work: Path) -> Iterator[None]:
+    """Leave no work folder behind that holds no work, however the run ends."""
+    try:
+        yield
+    finally:
+        remove_if_empty(work)
+
+
 def clean_up(job: Job) -> None:
     """Remove the shards of a published run."""
     for folder in job.folders:
         folder.remove()
-    remove_if_empty(job.work)

@@ -40,9 +40,14 @@ class Display:
         self.clock = StageClock()
         self._titles = stages
         self._rich = Progress(
-            TextColumn("{task.description:<34}"), BarColumn(bar_width=28), TaskProgressColumn(),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=self.console, disable=not sys.stderr.isatty(),
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=28),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not sys.stderr.isatty(),
         )
         self._tasks: dict[str, TaskID] = {}
         self._last_line = 0.0
@@ -53,13 +58,17 @@ class Display:
             self._tasks[name] = self._rich.add_task(title, total=None, start=False)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._rich.__exit__(kind, value, trace)
 
     def say(self, text: str) -> None:
         """One line of plain text, above the bars; never markup."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, emoji=False)
 
     @contextmanager
     def stage(self, name: str, total: float) -> Iterator[StageProgress]:
@@ -87,7 +96,12 @@ class Display:
     def summary(self, rows: dict[str, int], n_tokens: int) -> None:
         """Rows per table, seconds per stage, tokens per second of the scan."""
         table = Table(title="Published", title_justify="left")
-        for heading, side in (("table", "left"), ("rows", "right"), ("stage", "left"), ("s", "right")):
+        for heading, side in (
+            ("table", "left"),
+            ("rows", "right"),
+            ("stage", "left"),
+            ("s", "right"),
+        ):
             table.add_column(heading, justify=side)  # type: ignore[arg-type]
         left = [(name, f"{count:,}") for name, count in rows.items() if count]
         right = [(self._titles[name], f"{s:.1f}") for name, s in self.clock.seconds.items()]
@@ -96,8 +110,10 @@ class Display:
         if scan > 0 and n_tokens:
             right.append(("tokens per second, scan", f"{n_tokens / scan:,.0f}"))
         for i in range(max(len(left), len(right))):
-            table.add_row(*(left[i] if i < len(left) else ("", "")),
-                          *(right[i] if i < len(right) else ("", "")))
+            table.add_row(
+                *(left[i] if i < len(left) else ("", "")),
+                *(right[i] if i < len(right) else ("", "")),
+            )
         self.console.print(table)
 
 

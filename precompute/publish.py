@@ -111,14 +111,24 @@ def free_path(out: Path, name: str) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def run(job: Job, rankings: CongruenceTables, studied: list[StudiedNeuron], scan: ScanResult,
-        prompts: list[Tables], heads: list[Tables], begin: datetime, name: str) -> tuple[Path, dict[str, int]]:
+def run(
+    job: Job,
+    rankings: CongruenceTables,
+    studied: list[StudiedNeuron],
+    scan: ScanResult,
+    prompts: list[Tables],
+    heads: list[Tables],
+    begin: datetime,
+    name: str,
+) -> tuple[Path, dict[str, int]]:
     """Write everything to a new file and rename it into place; return its path and rows per table."""
     texts = job.model.token_texts
     target = free_path(job.config.out, name)
     with job.display.stage("publish", 1) as progress:
         tables = {
-            "tokens": pa.table({"token_id": pa.array(range(len(texts)), pa.int32()), "text": texts}),
+            "tokens": pa.table(
+                {"token_id": pa.array(range(len(texts)), pa.int32()), "text": texts}
+            ),
             "studied_neurons": studied_table(studied),
             **rankings.tables([i for i, text in enumerate(texts) if text]),
             **prompt_tables(prompts, heads),

@@ -23,7 +23,6 @@ def _config(colours: Palette) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "background": colours.page,
-        "padding": 16,
         "view": {"stroke": None},
         "axis": axis,
         "legend": {"labelColor": colours.ink, "titleColor": colours.muted},
@@ -36,24 +35,29 @@ def _config(colours: Palette) -> dict[str, Any]:
     }
 
 
-def to_svg(chart: alt.TopLevelMixin, title: str, lines: Sequence[str], colours: Palette = LIGHT) -> str:
+def to_svg(
+    chart: alt.TopLevelMixin, title: str, lines: Sequence[str], colours: Palette = LIGHT
+) -> str:
     """The figure as SVG under its title, with `lines` (caption, run, link, date) beneath it."""
     import vl_convert
 
     spec = chart.to_dict()
-    config = _config(colours) | spec.get("config", {})
-    spec["config"] = {name: value for name, value in config.items() if name != "padding"}
+    spec["config"] = spec.get("config", {}) | _config(colours)
     spec["padding"] = 16
     spec["title"] = {
         "text": title, "subtitle": list(lines), "anchor": "start", "frame": "bounds", "offset": 14,
         "color": colours.ink, "subtitleColor": colours.muted, "fontSize": 17, "subtitleFontSize": 12,
     }  # fmt: skip
-    if spec.get("width", "container") == "container" and not {"hconcat", "vconcat", "concat"} & set(spec):
+    if spec.get("width", "container") == "container" and not {"hconcat", "vconcat", "concat"} & set(
+        spec
+    ):
         spec["width"] = _WIDTH
     return vl_convert.vegalite_to_svg(spec)
 
 
-def to_png(chart: alt.TopLevelMixin, title: str, lines: Sequence[str], colours: Palette = LIGHT) -> bytes:
+def to_png(
+    chart: alt.TopLevelMixin, title: str, lines: Sequence[str], colours: Palette = LIGHT
+) -> bytes:
     """The figure as PNG, 1,600 pixels wide."""
     import vl_convert
 

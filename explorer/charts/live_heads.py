@@ -7,7 +7,7 @@ keeps it and swaps the rows; the colour scale is given, so that an edit never re
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import numpy as np
@@ -105,7 +105,7 @@ def heads_figure(
         return base.transform_filter(f"datum.role == '{role}'")
 
     colour = alt.Color("value:Q", scale=signed_scale(limit, palette), legend=_legend(limit))
-    return alt.layer(
+    drawn = alt.layer(
         of("cell").mark_rect(cornerRadius=2).encode(color=colour, tooltip=tooltip),
         of("active").mark_point(filled=True, size=30, opacity=1).encode(
             fill=alt.Fill("dot:N", scale=None), tooltip=tooltip
@@ -114,7 +114,10 @@ def heads_figure(
             tooltip=tooltip
         ),
         of("shown").mark_point(opacity=0, size=1).encode(description="name:N"),
-    ).properties(height=step * n_layers, description=description)  # fmt: skip
+    )  # fmt: skip
+    return cast(
+        alt.LayerChart, drawn.properties(height=step * n_layers, description=description)
+    )
 
 
 def unreachable_note(n_layers: int, n_reaching_layers: int) -> str:

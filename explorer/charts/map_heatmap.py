@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -70,8 +69,8 @@ def _colour(measure: str, limit: float, palette: Palette) -> alt.Color:
         legend = alt.Legend(values=[0, 0.5, 1], labelExpr="round(datum.value * 100) + ' %'", **common)
         return alt.Color("share:Q", scale=amount_scale(1.0, palette), legend=legend)
     ends = (
-        "format(datum.value, '+.2~f') + "
-        "(datum.value > 0 ? ' raises' : datum.value < 0 ? ' lowers' : '')"
+        "datum.value == 0 ? '0' : "
+        "format(datum.value, '+.2~f') + (datum.value > 0 ? ' raises' : ' lowers')"
     )
     legend = alt.Legend(values=[-limit, 0, limit], labelExpr=ends, **common)
     return alt.Color("contribution:Q", scale=signed_scale(limit, palette), legend=legend)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -71,7 +71,11 @@ def next_token_figure(
     )
     tooltip = [alt.Tooltip("label:N", title="Token"), alt.Tooltip("words:N", title="P(token)")]
     layers: list[alt.Chart] = []
-    for role, colour, weight in (("other", palette.teal_soft, 400), ("target", palette.teal, 700)):
+    looks: tuple[tuple[str, str, Any], ...] = (
+        ("other", palette.teal_soft, 400),
+        ("target", palette.teal, 700),
+    )
+    for role, colour, weight in looks:
         of = base.transform_filter(f"datum.role == '{role}'")
         layers += [
             of.mark_bar(color=colour).encode(tooltip=tooltip),
@@ -83,7 +87,8 @@ def next_token_figure(
         ]  # fmt: skip
     room = base.transform_filter("datum.role == 'room'")
     layers.append(room.mark_point(opacity=0, size=1).encode(description="words:N"))
-    return alt.layer(*layers).properties(
+    drawn = alt.layer(*layers).properties(
         height=alt.Step(ROW_HEIGHT), description=description,
         padding={"left": _LABEL_WIDTH, "right": 4, "top": 4, "bottom": 4},
     )  # fmt: skip
+    return cast(alt.LayerChart, drawn)

@@ -27,7 +27,7 @@ def head_axis(
     axis = alt.Axis(
         orient="top", title=None, domain=False, ticks=False, labelAngle=0, labelFlush=False,
         labelExpr="split(datum.label, ' ')", labelFontSize=12 if len(heads) <= 14 else 10.5,
-        labelLineHeight=14, labelPadding=5, labelOverlap=False,
+        labelLineHeight=13, labelPadding=18, labelOverlap=False,
         labelColor=palette.ink, minExtent=HEADING_HEIGHT, maxExtent=HEADING_HEIGHT,
     )  # fmt: skip
     axis["labelFontWeight"] = {"condition": condition, "value": "normal"}
@@ -48,7 +48,10 @@ def _rank_axis(ranks: Sequence[int], palette: Palette) -> alt.Y:
 
 
 def _cells(cells: pd.DataFrame, limit: float, palette: Palette) -> alt.Chart:
-    ends = f"format(datum.value, '+.2~f') + (datum.value > 0 ? ' raises' : datum.value < 0 ? ' lowers' : '')"
+    ends = (
+        "datum.value == 0 ? '0' : "
+        "format(datum.value, '+.2~f') + (datum.value > 0 ? ' raises' : ' lowers')"
+    )
     legend = alt.Legend(
         orient="bottom", direction="horizontal", title=None, gradientLength=200,
         gradientThickness=10, values=[-limit, 0, limit], labelExpr=ends, labelColor=palette.muted,

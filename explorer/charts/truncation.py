@@ -7,7 +7,7 @@ that redraws while somebody types keeps the specification and swaps the rows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -45,13 +45,14 @@ def truncation_rows(
     keep_ratio: float,
     line_label: str | None = None,
     ring_label: str | None = None,
+    prompt: str = "",
 ) -> pd.DataFrame:
     """The marks of the figure, one a row: `role tokens_kept activation least text`.
 
     `curve` has one row per suffix evaluated: `tokens_kept` (1 or more) and `activation` (post
     non-linearity). `kept` is the chosen cut, None where no suffix keeps `keep_ratio` of
     `whole_activation`. Where the whole prompt's activation is not positive there is nothing to
-    keep: neither line nor ring.
+    keep: neither line nor ring. `prompt` is what the curve belongs to, for screen readers.
     """
     if curve.empty:
         raise ValueError("expected at least one suffix, got none")
@@ -78,13 +79,19 @@ def truncation_rows(
         ring = {"tokens_kept": kept, "activation": values[kept]}
         rows.append({"role": "ring", **ring})
         rows.append({"role": f"ring_{_words_side(kept, longest)}", **ring, "text": label})
-    rows.append({"role": "room", "tokens_kept": 1, "activation": max(0.1, *values.values()) * _HEADROOM})
+    room = max(0.1, *values.values()) * _HEADROOM
+    shown = f"Shown for the prompt: {prompt}"
+    rows.append({"role": "room", "tokens_kept": 1, "activation": room, "text": shown})
     return pd.DataFrame(rows, columns=["role", "tokens_kept", "activation", "least", "text"])
+
+
+def _longest(curve: pd.DataFrame) -> int:
+    return max(int(n) for n in curve["tokens_kept"])
 
 
 def is_long(curve: pd.DataFrame) -> bool:
     """Whether the curve's prompt is long enough for a logarithmic axis."""
-    return int(curve["tokens_kept"].max()) > _LOG_FROM
+    return _longest(curve) > _LOG_FROM
 
 
 def _x(long: bool, palette: Palette) -> alt.X:
@@ -139,7 +146,7 @@ def _layers(rows: pd.DataFrame, long: bool, palette: Palette) -> list[alt.Chart]
         _words(alt.Chart(rows), "line", align="left", baseline="top", dx=4, dy=5, **muted).encode(
             x=alt.value(0), y=y
         ),
-        _of(placed, "room").mark_point(opacity=0, size=0),
+        _of(placed, "room").mark_point(opacity=0, size=1).encode(description="text:N"),
         _of(placed, "ring").mark_rule(strokeDash=[1, 2], color=palette.muted).encode(y2=alt.value(16)),
         points.mark_line(color=palette.teal, strokeWidth=2),
         points.mark_point(color=palette.teal, filled=True, size=26, opacity=1),
@@ -157,12 +164,13 @@ def truncation_figure(
     rows: pd.DataFrame, *, long: bool, palette: Palette, height: int = 150, description: str = ""
 ) -> alt.LayerChart:
     """The figure of `truncation_rows`; `long` chooses the logarithmic axis."""
-    return alt.layer(*_layers(rows, long, palette)).properties(height=height, description=description)
+    drawn = alt.layer(*_layers(rows, long, palette))
+    return cast(alt.LayerChart, drawn.properties(height=height, description=description))
 
 
 def describe_truncation(curve: pd.DataFrame, kept: int | None, whole: float) -> str:
     """The figure in one sentence, for alt text."""
-    longest = int(curve["tokens_kept"].max())
+    longest = _longest(curve)
     start = f"Activation against tokens kept, from {longest} down to 1; {number(whole)} with all."
     if kept is None:
         return start + " No ending keeps enough of it."

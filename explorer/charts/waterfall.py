@@ -7,7 +7,7 @@ total. The specification does not depend on the rows' values (see `truncation`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import numpy as np
@@ -20,6 +20,7 @@ N_LARGEST_HEADS = 7
 ROW_HEIGHT = 27
 _LABEL_WIDTH = 118
 _VALUE_WIDTH = 52
+_SANS, _MONO = "Source Sans, sans-serif", "Source Code Pro, Source Code, monospace"
 TOTAL = "Pre-activation"
 
 
@@ -108,6 +109,7 @@ def _y_axis(palette: Palette) -> alt.Axis:
         labelColor=palette.ink, labelPadding=_LABEL_WIDTH, minExtent=_LABEL_WIDTH,
         maxExtent=_LABEL_WIDTH, labelLimit=_LABEL_WIDTH,
         labelFontWeight={"condition": {"test": is_total, "value": 600}, "value": 400},
+        labelFont={"condition": {"test": "test(/^L[0-9]/, datum.label)", "value": _MONO}, "value": _SANS},
     )  # fmt: skip
 
 
@@ -142,7 +144,7 @@ def waterfall_figure(
     tooltip = [alt.Tooltip("part:N", title="Part"), alt.Tooltip("words:N", title="Adds")]
     parts = base.transform_filter("datum.role == 'part'")
     words: dict[str, Any] = {"align": "right", "dx": _VALUE_WIDTH, "fontSize": 13, "color": palette.ink}
-    return alt.layer(
+    drawn = alt.layer(
         parts.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(x="end:Q", y2="next:N"),
         bars.mark_bar(cornerRadius=1).encode(x=x, x2="end:Q", color=colour, tooltip=tooltip),
         parts.mark_text(**words).encode(x=alt.value("width"), text="words:N"),
@@ -152,7 +154,9 @@ def waterfall_figure(
         base.transform_filter("datum.role == 'shown'")
         .mark_point(opacity=0, size=1)
         .encode(x=x, description="words:N"),
-    ).properties(
+    )
+    sized = drawn.properties(
         height=alt.Step(ROW_HEIGHT), description=description,
         padding={"right": _VALUE_WIDTH + 6, "left": 4, "top": 4, "bottom": 4},
     )  # fmt: skip
+    return cast(alt.LayerChart, sized)

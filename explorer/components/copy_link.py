@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import streamlit as st
+from streamlit.components.v2 import component
 
 _HTML = '<button type="button">Copy link</button>'
 _CSS = """
 button {
-  font: inherit; font-size: 16px; min-height: 36px; padding: 0 12px; white-space: nowrap;
+  font: inherit; font-size: 14px; min-height: 36px; padding: 0 12px; white-space: nowrap;
   color: var(--st-text-color); background: var(--st-background-color);
   border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius, 6px);
   cursor: pointer;
@@ -41,5 +41,5 @@ export default function ({ parentElement }) {
 def copy_link() -> None:
     """Draw the button. It needs no answer from the server."""
     # Registered with the running server here, since a module is imported only once in a process.
-    draw = st.components.v2.component("nt_copy_link", html=_HTML, css=_CSS, js=_JS)
+    draw = component("nt_copy_link", html=_HTML, css=_CSS, js=_JS)
     draw(key="nt-copy-link", width="content")

@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,7 +30,7 @@ def page_link_url() -> str:
 
 def today() -> str:
     """The date, ISO 8601 in UTC, as exports carry it."""
-    return datetime.now(timezone.utc).date().isoformat()
+    return datetime.now(UTC).date().isoformat()
 
 
 def begin_page() -> dict[str, pd.DataFrame]:
@@ -63,7 +63,7 @@ def to_json(tables: Mapping[str, pd.DataFrame], manifest: Mapping[str, Any], lin
         "date": today(),
         "manifest": dict(manifest),
         "tables": {
-            title: json.loads(data.to_json(orient="records")) for title, data in tables.items()
+            title: json.loads(str(data.to_json(orient="records"))) for title, data in tables.items()
         },
     }
     return json.dumps(content, ensure_ascii=False, indent=1).encode()

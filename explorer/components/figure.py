@@ -1,30 +1,65 @@
 """A figure: heading with its definition, caption, drawing, and a menu of downloads.
 
 Every figure can be read as a table and taken away as CSV, PNG and SVG. Exports are light whatever
-the theme, so give the chart as a function of the palette; a finished chart is exported as it is.
+the theme, so give the chart as a function of `palette`, such as `partial(share_bars, activity)`; a
+finished chart is exported as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import altair as alt
 import pandas as pd
 import streamlit as st
+from altair.utils.schemapi import debug_mode
 
 from explorer.charts.export import to_png, to_svg
 from explorer.charts.style import LIGHT, Palette
 from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
 from explorer.components.theme import current_palette
 
-Drawing = alt.TopLevelMixin | Callable[[Palette], alt.TopLevelMixin]
-_NO_ACTIONS = {"embedOptions": {"actions": False}}
+
+class Draws(Protocol):
+    """A chart as a function of the palette, such as `partial(layer_bars, layers)`."""
+
+    def __call__(self, *, palette: Palette) -> alt.TopLevelMixin: ...
+
+
+Drawing = alt.TopLevelMixin | Draws
+_COMPOSED = {"hconcat", "vconcat", "concat", "facet", "repeat"}
 
 
 def _draw(chart: Drawing, colours: Palette) -> alt.TopLevelMixin:
-    return chart if isinstance(chart, alt.TopLevelMixin) else chart(colours)
+    return chart if isinstance(chart, alt.TopLevelMixin) else chart(palette=colours)
+
+
+def _build(chart: Drawing, colours: Palette) -> dict[str, Any]:
+    # Altair's validation takes longer than the drawing; the tests of the charts validate.
+    with debug_mode(False):
+        spec = cast(Any, _draw(chart, colours)).to_dict(validate=False)
+    for name in ("$schema", "config"):  # the page's theme is the configuration
+        spec.pop(name, None)
+    spec["usermeta"] = {"embedOptions": {"actions": False}}
+    if not _COMPOSED & spec.keys():
+        # The width follows the column; the height is the drawing's own, axes beside it.
+        spec.setdefault("autosize", {"type": "fit-x", "contains": "padding"})
+    return spec
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _remembered(name: str, values: Any, colours: Palette, _chart: Drawing) -> dict[str, Any]:
+    """The specification of a chart function: drawn once for the same data and palette."""
+    return _build(_chart, colours)
+
+
+def _specification(chart: Drawing, colours: Palette) -> dict[str, Any]:
+    if not isinstance(chart, partial):
+        return _build(chart, colours)
+    name = f"{chart.func.__module__}.{chart.func.__qualname__}"
+    return _remembered(name, (chart.args, chart.keywords), colours, chart)
 
 
 def _svg(chart: Drawing, title: str, lines: list[str]) -> str:
@@ -35,7 +70,9 @@ def _png(chart: Drawing, title: str, lines: list[str]) -> bytes:
     return to_png(_draw(chart, LIGHT), title, lines)
 
 
-def _menu(title: str, caption: str | None, chart: Drawing | None, data: pd.DataFrame, key: str) -> bool:
+def _menu(
+    title: str, caption: str | None, chart: Drawing | None, data: pd.DataFrame, key: str
+) -> bool:
     """The menu ⤓ at the right of a heading; True while the figure is shown as a table."""
     run = str(st.session_state.get("run_title", ""))
     lines = [line for line in (caption, f"{run} · {today()}", page_link_url()) if line]
@@ -72,11 +109,16 @@ def heading(
     collect(title, data)
     with st.container(key=f"nt-figure-{key}", gap=None):
         row = st.container(
-            horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", wrap=False
+            horizontal=True,
+            horizontal_alignment="distribute",
+            vertical_alignment="center",
+            wrap=False,
         )
         with row:
             st.header(title, anchor=False, help=help)
-            tools = st.container(horizontal=True, width="content", vertical_alignment="center", wrap=False)
+            tools = st.container(
+                horizontal=True, width="content", vertical_alignment="center", wrap=False
+            )
             with tools:
                 if controls is not None:
                     controls()
@@ -106,16 +148,17 @@ def figure(
     the column names. `chart_key` gives the chart a key of its own (a fresh one forgets its selection).
     The text for screen readers is `alt_text`, else the chart's own `description`.
     """
-    as_table = heading(title, data, key=key, help=help, caption=caption, chart=chart, controls=controls)
+    as_table = heading(
+        title, data, key=key, help=help, caption=caption, chart=chart, controls=controls
+    )
     if as_table:
         st.dataframe(data, hide_index=True, key=f"{key}-table")
         return None
-    drawn = cast(Any, _draw(chart, current_palette())).properties(usermeta=_NO_ACTIONS)
-    described = not isinstance(drawn.description, alt.UndefinedType)
-    arguments: dict[str, Any] = {}
-    if alt_text or not described:
+    spec = _specification(chart, current_palette())
+    arguments: dict[str, Any] = {"key": chart_key or f"{key}-chart"}
+    if alt_text or not spec.get("description"):
         arguments["alt"] = alt_text or f"{title}. {caption or ''}".strip()
     if on_select is not None:
         arguments |= {"on_select": on_select, "selection_mode": selection_mode}
-    result = st.altair_chart(drawn, key=chart_key or f"{key}-chart", **arguments)
+    result = st.vega_lite_chart(spec, **arguments)
     return result if on_select is not None else None

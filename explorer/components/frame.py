@@ -6,7 +6,7 @@ returns the open store with a selection whose run, neuron and head exist in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -58,6 +58,15 @@ def link(page: str, label: str, **changes: Any) -> None:
         st.markdown(label)
 
 
+def go(page: str, **changes: Any) -> None:
+    """Open another page at once, carrying the selection with `changes`."""
+    pages = st.session_state.get(_PAGES_KEY, {})
+    chosen = selection.choose(**changes).to_query()
+    if page in pages:
+        query = {name: chosen[name] for name in PAGE_FIELDS[page] if name in chosen}
+        st.switch_page(pages[page], query_params=query)
+
+
 def question(text: str, answer: str = "") -> None:
     """The page's one question and the sentence that answers it, both HTML with texts escaped."""
     st.html(
@@ -69,6 +78,11 @@ def question(text: str, answer: str = "") -> None:
 def note(text: str) -> None:
     """A remark on what was asked for, HTML with texts escaped."""
     st.html(f'<p class="nt-note" role="status">{text}</p>')
+
+
+def empty(text: str) -> None:
+    """What stands where a figure has nothing to show, HTML with texts escaped."""
+    st.html(f'<p class="nt-small">{text}</p>')
 
 
 def _step(number: int, page: str, name: str, value: str | None, now: bool, dimmed: bool) -> None:
@@ -133,11 +147,17 @@ def _arrive(names: tuple[str, ...]) -> Selection:
     return chosen
 
 
-def page(step: str, names: tuple[str, ...]) -> tuple[Store, Selection]:
+Defaults = Callable[[Store, Selection], Mapping[str, Any]]
+
+
+def page(
+    step: str, names: tuple[str, ...], defaults: Defaults | None = None
+) -> tuple[Store, Selection]:
     """Draw the frame of the page `step`, whose own URL parameters are `names`.
 
-    Returns the store of the chosen run (the newest by default) and the selection; stops the page
-    where there is no run at all.
+    `defaults` gives fields that the page chooses itself where a visitor has not; the trail and the
+    URL then show them. Returns the store of the chosen run (the newest by default) and the
+    selection; stops the page where there is no run at all.
     """
     apply_style()
     names = tuple(dict.fromkeys(("run", *names)))
@@ -160,13 +180,18 @@ def page(step: str, names: tuple[str, ...]) -> tuple[Store, Selection]:
     fixes, found = check(store, wanted)
     fixes["run"] = run.run_id
     chosen = replace(wanted, **fixes)
+    if defaults is not None:
+        fixes |= defaults(store, chosen)
+        chosen = replace(chosen, **fixes)
     if chosen != wanted:
         selection.choose(**fixes)
     selection.show_in_url(chosen, names)
     with st.container(key="nt-frame", horizontal=True, horizontal_alignment="distribute",
                       vertical_alignment="center"):  # fmt: skip
         _trail(step, chosen)
-        with st.container(horizontal=True, width="content", gap="small", vertical_alignment="center"):
+        with st.container(
+            horizontal=True, width="content", gap="small", vertical_alignment="center"
+        ):
             _run_picker(runs, run.run_id)
             copy_link()
             _export_menu(store)

@@ -29,7 +29,9 @@ def _studied_text(store: Store) -> str:
     layers = studied_layers(store)
     if not layers:
         return "No neuron is studied in it."
-    return f"Layer{'s' if len(layers) > 1 else ''} {spans(layers)} {'are' if len(layers) > 1 else 'is'} studied."
+    if len(layers) == 1:
+        return f"Layer {layers[0]} is studied."
+    return f"Layers {spans(layers)} are studied."
 
 
 def _no_neuron(store: Store, neuron: NeuronId | None) -> str | None:
@@ -62,8 +64,9 @@ def own_token(store: Store, neuron: NeuronId) -> str | None:
     """The text of a neuron's token: the studied one, else its best; None if it has none."""
     studied = store.studied_neurons()
     mine = studied[(studied["layer"] == neuron.layer) & (studied["neuron"] == neuron.index)]
-    ids = mine["token_id"] if len(mine) else store.neuron_tokens(neuron, 1)["token_id"]
-    return store.token_texts[int(ids.iloc[0])] if len(ids) else None
+    rows = mine if len(mine) else store.neuron_tokens(neuron, 1)
+    ids = rows["token_id"].tolist()
+    return store.token_texts[ids[0]] if ids else None
 
 
 def check(store: Store, wanted: Selection) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -154,11 +154,20 @@ def analyse_prompt(
     probability, rank = token_ranks(trace.logits, [token_id])
     activations = trace.activations[0, 1:].cpu().numpy()
     return PromptAnalysis(
-        token_ids=used, n_cut=len(token_ids) - len(used), neuron=neuron, token_id=token_id,
-        position=at, activations=activations, heads=heads,
-        n_reaching_layers=parts.heads.shape[1], mlps=mlps, embedding=float(parts.embedding[0]),
-        bias=float(parts.bias[0]), pre_activation=float(trace.pre_activation[0]),
-        activation=float(activations[at]), ln_scale=float(trace.ln_scale[0]),
+        token_ids=used,
+        n_cut=len(token_ids) - len(used),
+        neuron=neuron,
+        token_id=token_id,
+        position=at,
+        activations=activations,
+        heads=heads,
+        n_reaching_layers=parts.heads.shape[1],
+        mlps=mlps,
+        embedding=float(parts.embedding[0]),
+        bias=float(parts.bias[0]),
+        pre_activation=float(trace.pre_activation[0]),
+        activation=float(activations[at]),
+        ln_scale=float(trace.ln_scale[0]),
         active=tuple(active_of(parts.heads, spec.active_rule)[0]),
         next_tokens=_next_tokens(trace.logits[0], spec.n_next_tokens),
         target=NextToken(token_id, float(probability[0]), int(rank[0])),
@@ -202,12 +211,18 @@ def suffix_curve(
         found = dict(zip(lengths, _suffix_activations(model, used, neuron, lengths), strict=True))
         whole = found[len(used)]
         kept = next(
-            (n for n in lengths
-             if n <= spec.max_prompt_tokens and reaches(found[n], whole, spec.keep_ratio)), None,
+            (
+                n
+                for n in lengths
+                if n <= spec.max_prompt_tokens and reaches(found[n], whole, spec.keep_ratio)
+            ),
+            None,
         )
-        extra = [] if kept is None else [
-            f * kept for f in CURVE_FACTORS if f * kept < len(used) and f * kept not in found
-        ]
+        extra = (
+            []
+            if kept is None
+            else [f * kept for f in CURVE_FACTORS if f * kept < len(used) and f * kept not in found]
+        )
         found |= dict(zip(extra, _suffix_activations(model, used, neuron, extra), strict=True))
     order = tuple(sorted(found))
     return SuffixCurve(order, tuple(found[n] for n in order), whole, kept, spec.keep_ratio)

@@ -45,7 +45,9 @@ def neuron_reader(
     b_o: Float[Tensor, "layer d_model"],
 ) -> NeuronReader:
     """The reader of one neuron; `w_o` and `b_o` of the layers that reach it alone."""
-    return NeuronReader(w_in, torch.einsum("lhkd,d->lhk", w_o, w_in), float((b_o @ w_in).sum()), b_in)
+    return NeuronReader(
+        w_in, torch.einsum("lhkd,d->lhk", w_o, w_in), float((b_o @ w_in).sum()), b_in
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def find_folder(source: str) -> tuple[Path, str | None]:
 
     A hub name is downloaded (safetensors and tokenizer alone) into the hub's own cache.
     """
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     if folder.is_dir():
         return folder, None
     if _looks_like_path(source) or not source.strip():
@@ -53,12 +54,14 @@ def find_folder(source: str) -> tuple[Path, str | None]:
             f"no model folder at {source or '(empty)'}; give --model a Hugging Face folder or hub name"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         found = Path(snapshot_download(source, allow_patterns=_HUB_PATTERNS))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        )
         raise ModelNotFoundError(
             f"no folder and no reachable hub model called {source} ({reason}); check the name and the "
             "network, or give --model a local folder"
@@ -97,8 +100,12 @@ def load_parts(source: str, device: str) -> ModelParts:
     hf_logging.disable_progress_bar()
     try:
         hf_model = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
-            attn_implementation="eager", local_files_only=True,
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            local_files_only=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True

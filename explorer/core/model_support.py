@@ -16,8 +16,13 @@ _ADVICE = "; choose a model with plain MLP blocks and layer norms, such as GPT-2
 def shape_of(bridge: Any) -> ModelShape:
     cfg = bridge.cfg
     return ModelShape(
-        n_layers=cfg.n_layers, n_heads=cfg.n_heads, d_model=cfg.d_model, d_head=cfg.d_head,
-        d_mlp=cfg.d_mlp or 4 * cfg.d_model, d_vocab=cfg.d_vocab, n_ctx=cfg.n_ctx,
+        n_layers=cfg.n_layers,
+        n_heads=cfg.n_heads,
+        d_model=cfg.d_model,
+        d_head=cfg.d_head,
+        d_mlp=cfg.d_mlp or 4 * cfg.d_model,
+        d_vocab=cfg.d_vocab,
+        n_ctx=cfg.n_ctx,
         parallel_blocks=bool(cfg.parallel_attn_mlp),
         rotary=cfg.positional_embedding_type == "rotary",
     )
@@ -31,25 +36,40 @@ def _missing_property(bridge: Any) -> str | None:
         (get("attn_only"), "has no MLP neurons (attention only)"),
         (bool(get("num_experts")), "has a mixture of experts instead of one MLP a layer"),
         (get("gated_mlp"), "has a gated MLP: a neuron's input is a product, not a sum"),
-        (get("uses_rms_norm") or "RMS" in str(get("normalization_type")),
-         "has RMS norms instead of layer norms"),
-        (str(get("normalization_type")) not in ("LN", "LNPre"), "has no layer norm before its MLPs"),
+        (
+            get("uses_rms_norm") or "RMS" in str(get("normalization_type")),
+            "has RMS norms instead of layer norms",
+        ),
+        (
+            str(get("normalization_type")) not in ("LN", "LNPre"),
+            "has no layer norm before its MLPs",
+        ),
         (get("use_normalization_before_and_after"), "has norms after its blocks"),
-        (get("positional_embedding_type") not in ("standard", "rotary"),
-         f"has {get('positional_embedding_type')} positions (neither learned nor rotary)"),
+        (
+            get("positional_embedding_type") not in ("standard", "rotary"),
+            f"has {get('positional_embedding_type')} positions (neither learned nor rotary)",
+        ),
         (get("attention_dir", "causal") != "causal", "is not causal"),
         (get("use_local_attn"), "has local attention windows"),
         (bool(get("scale_embedding")), "scales its embeddings"),
-        (bool(get("output_logits_soft_cap") or 0) and get("output_logits_soft_cap", -1) > 0,
-         "caps its logits"),
+        ((get("output_logits_soft_cap") or 0) > 0, "caps its logits"),
     )
     found = next((words for fails, words in checks if fails), None)
     if found:
         return found
-    for name in ("attn.hook_z", "attn.hook_pattern", "ln2.hook_scale", "mlp.hook_pre", "mlp.hook_post"):
+    for name in (
+        "attn.hook_z",
+        "attn.hook_pattern",
+        "ln2.hook_scale",
+        "mlp.hook_pre",
+        "mlp.hook_post",
+    ):
         if not all(f"blocks.{n}.{name}" in bridge.hook_dict for n in range(cfg.n_layers)):
-            return "has no layer norm of its own before each MLP" if "ln2" in name else (
-                f"has no readable {name.removesuffix('.hook')} in every block")
+            return (
+                "has no layer norm of its own before each MLP"
+                if "ln2" in name
+                else (f"has no readable {name.removesuffix('.hook')} in every block")
+            )
     return None
 
 

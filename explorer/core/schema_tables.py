@@ -1,5 +1,6 @@
 """What each table and column of a store means. Data only: `schema` turns it into a database."""
 
+# fmt: off
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -24,7 +24,7 @@ from explorer.core.schema_tables import TABLES
 from explorer.core.types import HeadId, ModelShape, NeuronId
 
 _REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
-_READ_ONLY = {
+_READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -34,7 +34,9 @@ _SPLITS = ("train", "test")
 
 
 def _check_tables(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    rows = con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+    rows = con.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall()
     tables = {name for (name,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     have = {(table, column) for table, column in rows if table in tables}
     for table, spec in TABLES.items():
@@ -48,7 +50,9 @@ def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]
         rows = con.execute("SELECT key, value FROM manifest").fetchall()
         manifest = {key: json.loads(value) for key, value in rows}
     except (duckdb.Error, ValueError, TypeError) as error:
-        raise StoreError(f"{path.name} is not a store (no readable manifest); {_REBUILD}") from error
+        raise StoreError(
+            f"{path.name} is not a store (no readable manifest); {_REBUILD}"
+        ) from error
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION:
         raise StoreError(
@@ -61,7 +65,9 @@ def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]
 class Store:
     """An open store. Use as a context manager, or keep it for as long as a server runs."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, path: Path, manifest: dict[str, Any]
+    ) -> None:
         self._con = con
         self.path = path
         self.manifest = manifest
@@ -93,13 +99,15 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
-    def sql(
-        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
-    ) -> pd.DataFrame:
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """Any query as a data frame; `?` or `$name` marks are bound to `parameters`."""
         try:
             return self._con.cursor().execute(query, parameters).df()
@@ -148,8 +156,10 @@ class Store:
 
     def token_id(self, text: str) -> int | None:
         """The id of the token with exactly this text, the lowest if several; None if there is none."""
-        ids = self.sql("SELECT min(token_id) AS id FROM tokens WHERE text = ? AND text <> ''", (text,))["id"]
-        return None if pd.isna(ids[0]) else int(ids[0])
+        found = self.sql(
+            "SELECT token_id FROM tokens WHERE text = ? AND text <> '' ORDER BY 1 LIMIT 1", (text,)
+        )["token_id"].tolist()
+        return int(found[0]) if found else None
 
     def token_neurons(self, token_id: int) -> pd.DataFrame:
         """A token's 20 best neurons: `rank layer neuron congruence kind writes`.
@@ -188,6 +198,11 @@ class Store:
         """All studied neurons: `layer neuron token_id congruence kind`, by layer and neuron."""
         return self.sql("SELECT * FROM studied_neurons ORDER BY layer, neuron")
 
+    def mean_probabilities(self, split: str = "train") -> pd.DataFrame:
+        """Mean P(token) over each studied neuron's prompts, 0 to 1: `layer neuron probability`."""
+        query = "SELECT layer, neuron, avg(probability) AS probability FROM prompts"
+        return self.sql(f"{query} WHERE split = ? GROUP BY ALL ORDER BY ALL", (split,))  # noqa: S608
+
     def neuron_tokens(self, neuron: NeuronId, limit: int = 20) -> pd.DataFrame:
         """A neuron's best tokens: `rank token_id congruence`."""
         return self.sql(
@@ -222,8 +237,7 @@ class Store:
                    a.ln_scale,
                    coalesce((SELECT list(h.head_layer * ? + h.head ORDER BY 1) FROM active_heads h
                               WHERE h.prompt_id = p.prompt_id), []) AS active
-            FROM prompts p JOIN head_attributions a USING (prompt_id)
-            WHERE p.layer = ? AND p.neuron = ? AND p.split = ? ORDER BY p.rank
+            FROM prompts p JOIN head_attributions a USING (prompt_id) WHERE p.layer = ? AND p.neuron = ? AND p.split = ? ORDER BY p.rank
             """,
             (self.shape.n_heads, neuron.layer, neuron.index, split),
         )
@@ -262,9 +276,9 @@ class Store:
         """The studied neurons that a head reaches: `layer neuron token_id kind n_active n_prompts
         share mean_attribution studied`; studied pairs first, then by share."""
         pairs = self.pairs(split)
-        mine = pairs[(pairs["head_layer"] == head.layer) & (pairs["head"] == head.index)]
+        mine = pairs.query("head_layer == @head.layer and head == @head.index")
         order = ["studied", "share", "mean_attribution"]
-        return mine.sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
+        return mine.sort_values(by=order, ascending=False, kind="stable", ignore_index=True)
 
     def head_attention(self, neuron: NeuronId, head: HeadId) -> pd.DataFrame:
         """Attention of the peak token over BOS and the kept tokens: `prompt_id weights`. Stored
@@ -272,8 +286,7 @@ class Store:
         return self.sql(
             """
             SELECT h.prompt_id, h.weights FROM head_attention h JOIN prompts p USING (prompt_id)
-            WHERE p.layer = ? AND p.neuron = ? AND h.head_layer = ? AND h.head = ?
-            ORDER BY h.prompt_id
+            WHERE p.layer = ? AND p.neuron = ? AND h.head_layer = ? AND h.head = ? ORDER BY prompt_id
             """,
             (neuron.layer, neuron.index, head.layer, head.index),
         )
@@ -281,6 +294,6 @@ class Store:
     def row_counts(self) -> dict[str, int]:
         """Rows of every table, in schema order."""
         return {
-            table: int(self.sql(f'SELECT count(*) AS n FROM "{table}"')["n"][0])  # noqa: S608
+            table: int(self.sql(f'SELECT count(*) AS n FROM "{table}"')["n"].tolist()[0])  # noqa: S608
             for table in TABLES
         }

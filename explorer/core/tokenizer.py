@@ -42,6 +42,14 @@ def bytes_to_text(raw: bytes) -> str:
     return "".join(parts)
 
 
+def _without_surrogates(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 class TextTokenizer:
     """Wraps a fast tokenizer. `bos_id` is put before every sequence that the model sees."""
 
@@ -65,7 +73,7 @@ class TextTokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without BOS. Lone surrogates become the replacement character."""
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        clean = [_without_surrogates(text) for text in texts]
         return [e.ids for e in self._backend.encode_batch_fast(clean, add_special_tokens=False)]
 
     def encode(self, text: str) -> list[int]:

@@ -41,8 +41,10 @@ class Truncation:
 
     def __post_init__(self) -> None:
         if self.n_tokens < 1 or not 0 < self.keep_ratio <= 1 or self.max_tokens < 1:
-            raise ValueError("expected a prompt, a ratio in (0, 1] and a maximum of 1 or more, got "
-                             f"{self.n_tokens}, {self.keep_ratio}, {self.max_tokens}")
+            raise ValueError(
+                "expected a prompt, a ratio in (0, 1] and a maximum of 1 or more, got "
+                f"{self.n_tokens}, {self.keep_ratio}, {self.max_tokens}"
+            )
 
     @property
     def _longest(self) -> int:
@@ -74,7 +76,9 @@ class Truncation:
         where shorter than the whole prompt."""
         if self.kept is None:
             return []
-        return [factor * self.kept for factor in CURVE_FACTORS if factor * self.kept < self.n_tokens]
+        return [
+            factor * self.kept for factor in CURVE_FACTORS if factor * self.kept < self.n_tokens
+        ]
 
     def curve(self, extra: Mapping[int, float]) -> tuple[list[int], list[float]]:
         """Starts (tokens removed from the left, ascending) and activations of every suffix

@@ -124,4 +124,6 @@ def visible(text: str) -> str:
     For display only; never trims. Other control characters become `<0x07>`.
     """
     marked = text.replace(" ", SPACE_MARK).replace("\n", NEWLINE_MARK).replace("\t", TAB_MARK)
-    return "".join(c if c.isprintable() or c in "\u200d\ufe0f" else f"<0x{ord(c):02X}>" for c in marked)
+    return "".join(
+        c if c.isprintable() or c in "\u200d\ufe0f" else f"<0x{ord(c):02X}>" for c in marked
+    )

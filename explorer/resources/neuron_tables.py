@@ -68,12 +68,10 @@ class NeuronTables:
             (HeadId(int(layer), int(head)).label, int(layer) * self.n_heads + int(head))
             for layer, head in zip(self.activity["head_layer"], self.activity["head"], strict=True)
         ]
-        for prompt in self.attributions.itertuples(index=False):
-            active = set(_list(prompt.active))
-            rows += [
-                (int(prompt.rank), int(prompt.prompt_id), label, float(prompt.heads[flat]), flat in active)
-                for label, flat in reachable
-            ]
+        for prompt in self.attributions.to_dict("records"):
+            active, heads = set(_list(prompt["active"])), prompt["heads"]
+            names = (int(prompt["rank"]), int(prompt["prompt_id"]))
+            rows += [(*names, label, float(heads[f]), f in active) for label, f in reachable]
         return pd.DataFrame(rows, columns=["rank", "prompt_id", "head", "contribution", "active"])
 
     def active_prompts(self, head: HeadId) -> set[int]:
@@ -92,6 +90,26 @@ class NeuronTables:
         """Mean contribution over the prompts in which the head is active; None without any."""
         values, active = self.contributions(head), self.active_prompts(head)
         return sum(values[i] for i in active) / len(active) if active else None
+
+    @cached_property
+    def medians(self) -> dict[str, float]:
+        """Medians over the prompts: `n_kept`, `n_whole` (tokens) and `probability`."""
+        return {name: float(self.prompts[name].median()) for name in ("n_kept", "n_whole", "probability")}
+
+    @property
+    def n_first_choice(self) -> int:
+        """Prompts after which the neuron's token is the model's most probable one."""
+        return int((self.prompts["token_rank"] == 1).sum())
+
+    def activity_of(self, head: HeadId) -> dict[str, Any] | None:
+        """A head's row of the activity; None where it cannot reach the neuron."""
+        found = self.activity[self.activity["label"] == head.label]
+        return None if found.empty else {str(k): v for k, v in found.iloc[0].items()}
+
+    @property
+    def top_head(self) -> HeadId | None:
+        """The first head in order: studied, then by share active; None where none can reach."""
+        return None if self.activity.empty else HeadId.parse(str(self.activity["label"].iloc[0]))
 
     def prompt(self, prompt_id: int | None) -> dict[str, Any] | None:
         """The chosen prompt's row, else the first; None where there are no prompts."""
@@ -117,6 +135,25 @@ def _with_texts(prompts: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
         n_whole=[len(row) for row in ids],
         n_kept=[len(row) - s for row, s in zip(ids, starts, strict=True)],
     )
+
+
+def default_neuron(store: Store, token: str | None) -> NeuronId | None:
+    """A token's studied neuron of highest congruence, else the next-token neuron of highest
+    congruence among those with a studied head, so that a first visit has something to follow."""
+    rows = store.studied_neurons()
+    if rows.empty:
+        return None
+    token_id = None if token is None else store.token_id(token)
+    pairs = store.pairs()
+    followed = pairs.loc[pairs["studied"], ["layer", "neuron"]].drop_duplicates()
+    candidates = (
+        rows[rows["token_id"] == token_id],
+        rows[rows["kind"] != "random"].merge(followed, on=["layer", "neuron"]),
+        rows,
+    )
+    mine = next(frame for frame in candidates if not frame.empty)
+    best = mine.sort_values("congruence", ascending=False, kind="stable").iloc[0]
+    return NeuronId(int(best["layer"]), int(best["neuron"]))
 
 
 def studied_row(store: Store, neuron: NeuronId) -> dict[str, Any] | None:
@@ -156,23 +193,28 @@ def _in_order(activity: pd.DataFrame, order: pd.DataFrame) -> pd.DataFrame:
     return order[keys].merge(activity, on=keys, how="left")
 
 
+def _kept_tokens(tables: NeuronTables, prompt: dict[Any, Any]) -> tuple[str, ...]:
+    return tuple(tables.texts[int(i)] for i in prompt["token_ids"][int(prompt["start"]) :])
+
+
 def strips_of(tables: NeuronTables, limit: int | None = None) -> list[Strip]:
-    """The prompts as strips: tint is the activation, right of it activation, P(token) and rank."""
+    """The prompts as strips: tint is the activation in the truncated run; right of it the whole
+    prompt's activation, P(token) and the token's rank."""
     shown = tables.prompts if limit is None else tables.prompts.head(limit)
     return [
         Strip(
-            prompt_id=int(p.prompt_id),
-            rank=int(p.rank),
-            removed=p.removed,
-            tokens=tuple(tables.texts[int(i)] for i in p.token_ids[int(p.start) :]),
-            values=tuple(float(v) for v in p.kept_activations),
+            prompt_id=int(p["prompt_id"]),
+            rank=int(p["rank"]),
+            removed=p["removed"],
+            tokens=_kept_tokens(tables, p),
+            values=tuple(float(v) for v in p["kept_activations"]),
             numbers=(
-                number(float(p.activation)),
-                f"{100 * float(p.probability):.1f} %",
-                f"{int(p.token_rank):,}",
+                number(float(p["activation"])),
+                f"{100 * float(p['probability']):.1f} %",
+                f"{int(p['token_rank']):,}",
             ),
         )
-        for p in shown.itertuples(index=False)
+        for p in shown.to_dict("records")
     ]
 
 
@@ -184,23 +226,45 @@ def attention_strips(
     chosen = tables.active_prompts(head)
     contributions = tables.contributions(head)
     strips = []
-    for p in tables.prompts.itertuples(index=False):
-        prompt_id = int(p.prompt_id)
+    for p in tables.prompts.to_dict("records"):
+        prompt_id = int(p["prompt_id"])
         if (prompt_id in chosen) != active:
             continue
         row = weights.get(prompt_id)
         strips.append(
             Strip(
                 prompt_id=prompt_id,
-                rank=int(p.rank),
-                removed=p.removed,
-                tokens=tuple(tables.texts[int(i)] for i in p.token_ids[int(p.start) :]),
+                rank=int(p["rank"]),
+                removed=p["removed"],
+                tokens=_kept_tokens(tables, p),
                 values=None if row is None else tuple(float(w) for w in row[1:]),
                 start_share=None if row is None else float(row[0]),
                 numbers=(signed(contributions[prompt_id]),),
             )
         )
     return strips
+
+
+def prompt_table_data(tables: NeuronTables) -> pd.DataFrame:
+    """The prompts as a person takes them away: texts, activations, P(token), rank."""
+    p = tables.prompts
+    return pd.DataFrame(
+        {
+            "prompt": p["rank"],
+            "prompt_id": p["prompt_id"],
+            "split": p["split"],
+            "document": p["doc_id"],
+            "removed text": p["removed"],
+            "kept text": p["kept"],
+            "peak token": p["peak"],
+            "tokens in prompt": p["n_whole"],
+            "tokens kept": p["n_kept"],
+            "activation, whole prompt": p["activation"],
+            "activation, kept text": p["truncated_activation"],
+            "probability of the neuron's token": p["probability"],
+            "rank of the neuron's token": p["token_rank"],
+        }
+    )
 
 
 def prompt_limit(store: Store, neuron: NeuronId, columns: Sequence[str]) -> float:
@@ -219,3 +283,10 @@ def truncation_of(store: Store, prompt: dict[str, Any]) -> pd.DataFrame:
     curve = store.truncation_curve(int(prompt["prompt_id"]))
     kept = int(prompt["n_whole"]) - curve["start"].astype(int)
     return pd.DataFrame({"tokens_kept": kept, "activation": curve["activation"].astype(float)})
+
+
+def congruent_tokens_of(store: Store, neuron: NeuronId, limit: int = 10) -> pd.DataFrame:
+    """A neuron's best tokens: `rank token_id text congruence`."""
+    rows = store.neuron_tokens(neuron, limit)
+    texts = [store.token_texts[int(token_id)] for token_id in rows["token_id"]]
+    return rows.assign(text=texts, congruence=rows["congruence"].astype(float))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from explorer.core.analysis import active_of, token_ranks
@@ -51,11 +50,17 @@ class _Row:
 
 
 def _prompts_of(table: pa.Table) -> list[_Prompt]:
-    columns = {name: table.column(name).to_pylist()
-               for name in ("layer", "neuron", "split", "token_ids", "start")}
+    columns = {
+        name: table.column(name).to_pylist()
+        for name in ("layer", "neuron", "split", "token_ids", "start")
+    }
     return [
-        _Prompt(i, NeuronId(columns["layer"][i], columns["neuron"][i]), columns["split"][i],
-                columns["token_ids"][i][columns["start"][i] :])
+        _Prompt(
+            i,
+            NeuronId(columns["layer"][i], columns["neuron"][i]),
+            columns["split"][i],
+            columns["token_ids"][i][columns["start"][i] :],
+        )
         for i in range(table.num_rows)
     ]
 
@@ -73,8 +78,17 @@ def _batches(prompts: list[_Prompt], max_tokens: int) -> Iterator[list[_Prompt]]
         yield sorted(batch, key=lambda p: p.row)
 
 
-def _row(job: Job, trace: Trace, parts: Attribution, at: int, i: int, prompt: _Prompt,
-         active: list[HeadId], probability: Tensor, rank: Tensor) -> _Row:
+def _row(
+    job: Job,
+    trace: Trace,
+    parts: Attribution,
+    at: int,
+    i: int,
+    prompt: _Prompt,
+    active: list[HeadId],
+    probability: Tensor,
+    rank: Tensor,
+) -> _Row:
     """`i` is the row in the batch, `at` the row among those of the same neuron."""
     shape, length = job.model.shape, len(prompt.kept_ids)
     heads = np.zeros(shape.n_layers * shape.n_heads, dtype=np.float32)
@@ -92,8 +106,9 @@ def _row(job: Job, trace: Trace, parts: Attribution, at: int, i: int, prompt: _P
     )  # fmt: skip
 
 
-def _attribute_batch(job: Job, batch: list[_Prompt], token_of: dict[NeuronId, int],
-                     readers: dict) -> dict[int, _Row]:
+def _attribute_batch(
+    job: Job, batch: list[_Prompt], token_of: dict[NeuronId, int], readers: dict
+) -> dict[int, _Row]:
     tokens, last = job.model.batch([p.kept_ids for p in batch])
     trace = job.model.trace(tokens, last, [p.neuron for p in batch], attention=True, logits=True)
     assert trace.logits is not None
@@ -106,20 +121,25 @@ def _attribute_batch(job: Job, batch: list[_Prompt], token_of: dict[NeuronId, in
         parts = trace.attribute(slice(first, end), readers[neuron], neuron.layer)
         active = active_of(parts.heads, job.config.active_rule)
         for i in range(first, end):
-            rows[batch[i].row] = _row(job, trace, parts, i - first, i, batch[i], active[i - first],
-                                      probability, rank)
+            rows[batch[i].row] = _row(
+                job, trace, parts, i - first, i, batch[i], active[i - first], probability, rank
+            )
         first = end
     return rows
 
 
-def _activity(job: Job, neuron: NeuronId, prompts: list[_Prompt], rows: list[_Row]) -> dict[str, list]:
+def _activity(
+    job: Job, neuron: NeuronId, prompts: list[_Prompt], rows: list[_Row]
+) -> dict[str, list]:
     """One row for each head that can reach the neuron and each split, zeros included."""
     n_heads = job.model.shape.n_heads
     columns: dict[str, list] = {name: [] for name in (
         "layer", "neuron", "head_layer", "head", "split", "n_active", "n_prompts",
         "mean_attribution", "studied")}  # fmt: skip
     mine = {split: [p.row for p in prompts if p.split == split] for split in SPLITS}
-    counts = {split: np.zeros(job.model.shape.n_reaching_heads(neuron.layer), int) for split in SPLITS}
+    counts = {
+        split: np.zeros(job.model.shape.n_reaching_heads(neuron.layer), int) for split in SPLITS
+    }
     for split in SPLITS:
         for row in mine[split]:
             for head in rows[row].active:
@@ -129,9 +149,17 @@ def _activity(job: Job, neuron: NeuronId, prompts: list[_Prompt], rows: list[_Ro
         head = HeadId.from_flat(flat, n_heads)
         for split in SPLITS:
             values = [float(rows[row].heads[flat]) for row in mine[split]]
-            found = (neuron.layer, neuron.index, head.layer, head.index, split,
-                     int(counts[split][flat]), len(values),
-                     float(np.mean(values)) if values else None, studied)
+            found = (
+                neuron.layer,
+                neuron.index,
+                head.layer,
+                head.index,
+                split,
+                int(counts[split][flat]),
+                len(values),
+                float(np.mean(values)) if values else None,
+                studied,
+            )
             for column, value in zip(columns.values(), found, strict=True):
                 column.append(value)
     return columns
@@ -166,11 +194,15 @@ def _prompt_tables(rows: list[_Row]) -> Tables:
     }  # fmt: skip
 
 
-def _attention_table(prompts: list[_Prompt], rows: list[_Row],
-                     studied: dict[NeuronId, list[HeadId]]) -> pa.Table:
+def _attention_table(
+    prompts: list[_Prompt], rows: list[_Row], studied: dict[NeuronId, list[HeadId]]
+) -> pa.Table:
     """Attention of the last position, for the studied heads of each prompt's neuron."""
-    found = [(p.row, h, rows[p.row].attention[h.layer, h.index])
-             for p in prompts for h in studied[p.neuron]]
+    found = [
+        (p.row, h, rows[p.row].attention[h.layer, h.index])
+        for p in prompts
+        for h in studied[p.neuron]
+    ]
     return pa.table({
         "prompt": pa.array([row for row, _, _ in found], pa.int32()),
         "head_layer": pa.array([h.layer for _, h, _ in found], pa.int32()),
@@ -193,22 +225,34 @@ def _shard(job: Job, neurons: list[StudiedNeuron], table: pa.Table) -> Tables:
         found = _activity(job, neuron.id, [p for p in prompts if p.neuron == neuron.id], rows)
         for name, values in found.items():
             activity.setdefault(name, []).extend(values)
-        heads = zip(found["head_layer"], found["head"], found["split"], found["studied"], strict=True)
-        studied[neuron.id] = [HeadId(layer, h) for layer, h, split, yes in heads if yes and split == "train"]
-    return {**_prompt_tables(rows), "head_activity": _activity_table(activity),
-            "head_attention": _attention_table(prompts, rows, studied)}
+        heads = zip(
+            found["head_layer"], found["head"], found["split"], found["studied"], strict=True
+        )
+        studied[neuron.id] = [
+            HeadId(layer, h) for layer, h, split, yes in heads if yes and split == "train"
+        ]
+    return {
+        **_prompt_tables(rows),
+        "head_activity": _activity_table(activity),
+        "head_attention": _attention_table(prompts, rows, studied),
+    }
 
 
 def run(job: Job, studied: list[StudiedNeuron], prompt_shards: list[Tables]) -> list[Tables]:
     """Attribute every kept prompt; one shard for each shard of prompts."""
     shape, rule = job.model.shape, job.config.active_rule
     folder = job.shards(
-        "heads", prompts=job.folders[-1].path.name, tokens=[n.token_id for n in studied],
-        active_rule=str(rule), batch_tokens=job.batch_tokens,
+        "heads",
+        prompts=job.folders[-1].path.name,
+        tokens=[n.token_id for n in studied],
+        active_rule=str(rule),
+        batch_tokens=job.batch_tokens,
     )
     if rule.top_k is None:
         few = sum(shape.n_reaching_heads(n.id.layer) < MIN_HEADS_FOR_2SD for n in studied)
-        job.warn(f"neurons with fewer than {MIN_HEADS_FOR_2SD} reachable heads: none can be active", few)
+        job.warn(
+            f"neurons with fewer than {MIN_HEADS_FOR_2SD} reachable heads: none can be active", few
+        )
     results: list[Tables] = []
     with job.display.stage("heads", len(studied)) as progress:
         for index, tables in enumerate(prompt_shards):

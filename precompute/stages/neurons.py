@@ -36,7 +36,9 @@ class CongruenceTables:
 
     def tables(self, n_tokens_with_text: list[int]) -> Tables:
         """`neuron_tokens` and `token_neurons` as the store keeps them."""
-        layers = [(layer, *_ranking_columns(ranking)) for layer, ranking in enumerate(self._by_layer)]
+        layers = [
+            (layer, *_ranking_columns(ranking)) for layer, ranking in enumerate(self._by_layer)
+        ]
         rows, ranks, ids, scores = _ranking_columns(self.token_neurons)
         kept = np.isin(rows, n_tokens_with_text)
         return {
@@ -59,8 +61,10 @@ def _ranking_columns(best: BestOf) -> tuple[np.ndarray, ...]:
     """A ranking as columns: row, rank from 1, what scored, score."""
     n_rows, k = best.indices.shape
     return (
-        np.repeat(np.arange(n_rows), k), np.tile(np.arange(1, k + 1), n_rows),
-        best.indices.flatten().cpu().numpy(), best.scores.flatten().float().cpu().numpy(),
+        np.repeat(np.arange(n_rows), k),
+        np.tile(np.arange(1, k + 1), n_rows),
+        best.indices.flatten().cpu().numpy(),
+        best.scores.flatten().float().cpu().numpy(),
     )
 
 
@@ -123,7 +127,9 @@ def _next_token_neurons(job: Job, ranking: BestOf, layer: int) -> list[NeuronId]
     best = ranking.indices[:, 0].tolist()
     order = ranking.scores[:, 0].sort(descending=True, stable=True).indices.tolist()
     words = [
-        i for i in order if texts[best[i]].startswith(" ") and len("".join(texts[best[i]].split())) >= 2
+        i
+        for i in order
+        if texts[best[i]].startswith(" ") and len("".join(texts[best[i]].split())) >= 2
     ]
     wanted = job.config.neurons_per_layer
     job.warn("next-token neurons fewer than asked for", max(0, wanted - len(words)))
@@ -145,7 +151,9 @@ def requested_token_ids(job: Job) -> list[int]:
     return ids
 
 
-def _token_congruence(job: Job, token_id: int, layers: tuple[int, ...]) -> list[tuple[NeuronId, float]]:
+def _token_congruence(
+    job: Job, token_id: int, layers: tuple[int, ...]
+) -> list[tuple[NeuronId, float]]:
     """A token's K best neurons over the layers taken together, best first, with their congruence."""
     k = job.config.neurons_per_layer
     found: list[tuple[NeuronId, float]] = []
@@ -189,4 +197,5 @@ def select(job: Job, rankings: CongruenceTables) -> list[StudiedNeuron]:
         job.warn("random neurons fewer than asked for", wanted - len(drawn))
         for index in sorted(int(i) for i in drawn):
             add(NeuronId(layer, index), "random")
+    job.warn("no neuron is studied", int(not chosen))
     return [chosen[neuron] for neuron in sorted(chosen)]

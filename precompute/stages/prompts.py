@@ -94,7 +94,9 @@ class SuffixRunner:
     def run(self, requests: list[tuple[Candidate, int]]) -> list[float]:
         """Activation of each candidate's neuron at its last token, for a suffix of that length."""
         found = [0.0] * len(requests)
-        order = sorted(range(len(requests)), key=lambda i: (requests[i][0].neuron.layer, requests[i][1], i))
+        order = sorted(
+            range(len(requests)), key=lambda i: (requests[i][0].neuron.layer, requests[i][1], i)
+        )
         for rows in self._batches(requests, order):
             chosen = [requests[i] for i in rows]
             tokens, last = self._model.batch([c.token_ids[-length:] for c, length in chosen])
@@ -103,7 +105,9 @@ class SuffixRunner:
                 found[i] = value
         return found
 
-    def _batches(self, requests: list[tuple[Candidate, int]], order: list[int]) -> Iterator[list[int]]:
+    def _batches(
+        self, requests: list[tuple[Candidate, int]], order: list[int]
+    ) -> Iterator[list[int]]:
         rows: list[int] = []
         for i in order:
             layer, length = requests[i][0].neuron.layer, requests[i][1]
@@ -118,7 +122,9 @@ class SuffixRunner:
     def search(self, candidates: list[Candidate]) -> None:
         """Advance all searches, one length at a time, until each is over."""
         while True:
-            steps = [(c, length) for c in candidates if (length := c.search.next_length()) is not None]
+            steps = [
+                (c, length) for c in candidates if (length := c.search.next_length()) is not None
+            ]
             if not steps:
                 return
             for (candidate, length), value in zip(steps, self.run(steps), strict=True):
@@ -145,8 +151,14 @@ def document_tokens(job: Job, scan: ScanResult) -> dict[str, dict[int, np.ndarra
     return found
 
 
-def _candidates(job: Job, scan: ScanResult, documents: dict[str, dict[int, np.ndarray]],
-                row: int, neuron: NeuronId, split: str) -> list[Candidate]:
+def _candidates(
+    job: Job,
+    scan: ScanResult,
+    documents: dict[str, dict[int, np.ndarray]],
+    row: int,
+    neuron: NeuronId,
+    split: str,
+) -> list[Candidate]:
     """A neuron's candidates of a split, best first: each prompt runs from its window's start to the
     peak, included."""
     peaks, window = scan.peaks[split], job.model.max_prompt_tokens
@@ -154,8 +166,12 @@ def _candidates(job: Job, scan: ScanResult, documents: dict[str, dict[int, np.nd
     for rank in np.flatnonzero(peaks.doc_id[row] >= 0):
         doc_id, peak = int(peaks.doc_id[row, rank]), int(peaks.position[row, rank])
         ids = documents[split][doc_id][peak // window * window : peak + 1].tolist()
-        search = Truncation(len(ids), float(peaks.activation[row, rank]), job.config.keep_ratio,
-                            job.config.max_prompt_tokens)
+        search = Truncation(
+            len(ids),
+            float(peaks.activation[row, rank]),
+            job.config.keep_ratio,
+            job.config.max_prompt_tokens,
+        )
         found.append(Candidate(neuron, doc_id, ids, search))
     return found
 
@@ -176,8 +192,12 @@ def _keep_prompts(job: Job, runner: SuffixRunner, queues: list[list[_SplitQueue]
 
 
 def _rows(queues: list[list[_SplitQueue]]) -> Tables:
-    kept = [(queue.split, rank, candidate) for splits in queues for queue in splits
-            for rank, candidate in enumerate(queue.kept, 1)]
+    kept = [
+        (queue.split, rank, candidate)
+        for splits in queues
+        for queue in splits
+        for rank, candidate in enumerate(queue.kept, 1)
+    ]
     curves = [c.search.curve(c.extra) for _, _, c in kept]
     counts = [(q.candidates[0].neuron if q.candidates else None, q) for s in queues for q in s]
     return {
@@ -208,8 +228,13 @@ def run(job: Job, studied: list[StudiedNeuron], scan: ScanResult) -> list[Tables
     config = job.config
     shared = {s.split: (s.source.survey.sha256, s.parity) for s in job.sources}
     folder = job.shards(
-        "prompts", corpora=shared, neurons=[str(n.id) for n in studied], candidates=config.n_candidates,
-        prompts=config.prompts, keep_ratio=config.keep_ratio, batch_tokens=job.batch_tokens,
+        "prompts",
+        corpora=shared,
+        neurons=[str(n.id) for n in studied],
+        candidates=config.n_candidates,
+        prompts=config.prompts,
+        keep_ratio=config.keep_ratio,
+        batch_tokens=job.batch_tokens,
         max_prompt_tokens=config.max_prompt_tokens,
     )
     runner = SuffixRunner(job.model, job.batch_tokens)
@@ -221,8 +246,14 @@ def run(job: Job, studied: list[StudiedNeuron], scan: ScanResult) -> list[Tables
             if tables is None:
                 documents = documents or document_tokens(job, scan)
                 queues = [
-                    [_SplitQueue(split, _candidates(job, scan, documents, first + i, n.id, split),
-                                 config.prompts) for split in ("train", "test")]
+                    [
+                        _SplitQueue(
+                            split,
+                            _candidates(job, scan, documents, first + i, n.id, split),
+                            config.prompts,
+                        )
+                        for split in ("train", "test")
+                    ]
                     for i, n in enumerate(studied[first : first + NEURONS_A_SHARD])
                 ]
                 _keep_prompts(job, runner, queues)

@@ -80,11 +80,13 @@ class PeakFinder:
     def find(self, batch: list[Window]) -> tuple[np.ndarray, np.ndarray]:
         """Highest post-activation of each neuron in each window, BOS left out, and the index of its
         (earliest) token in the window: two arrays `[window neuron]`."""
+        activation = np.empty((len(batch), self._n), dtype=np.float32)
+        position = np.empty((len(batch), self._n), dtype=np.int64)
+        if not self._indices:  # no neuron is studied: there is nothing to run the model for
+            return activation, position
         tokens, last = self._model.batch([window.token_ids for window in batch])
         positions = torch.arange(1, tokens.shape[1], device=tokens.device)
         padding = positions[None] > last[:, None]
-        activation = np.empty((len(batch), self._n), dtype=np.float32)
-        position = np.empty((len(batch), self._n), dtype=np.int64)
         for layer, values in self._model.activations(tokens, self._indices).items():
             inside = values[:, 1:].masked_fill(padding[:, :, None], -torch.inf)
             highest = inside.max(dim=1)
@@ -95,8 +97,9 @@ class PeakFinder:
         return activation, position
 
 
-def _scan_shard(job: Job, finder: PeakFinder, split: SplitSource, first: int, texts: list[str],
-                n_neurons: int) -> Tables:
+def _scan_shard(
+    job: Job, finder: PeakFinder, split: SplitSource, first: int, texts: list[str], n_neurons: int
+) -> Tables:
     ids = [first + i for i in range(len(texts))]
     mine = [i for i in range(len(texts)) if split.parity is None or ids[i] % 2 == split.parity]
     encoded = job.model.tokenizer.encode_all([texts[i] for i in mine])
@@ -108,8 +111,11 @@ def _scan_shard(job: Job, finder: PeakFinder, split: SplitSource, first: int, te
     if found:
         flat = [window for batch, _, _ in found for window in batch]
         activation, position = document_peaks(
-            len(mine), np.array([w.document for w in flat]), np.array([w.offset for w in flat]),
-            np.concatenate([a for _, a, _ in found]), np.concatenate([p for _, _, p in found]),
+            len(mine),
+            np.array([w.document for w in flat]),
+            np.array([w.offset for w in flat]),
+            np.concatenate([a for _, a, _ in found]),
+            np.concatenate([p for _, _, p in found]),
         )
         best.update(np.array([ids[i] for i in mine]), activation, position)
     counts = {"n_documents": [len(mine)], "n_tokens": [sum(len(e) for e in encoded)]}
@@ -144,8 +150,11 @@ def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:
     with job.display.stage("scan", sum(sizes.values())) as progress:
         for split in job.sources:
             folder = job.shards(
-                f"scan-{split.split}", corpus=split.source.survey.sha256, parity=split.parity,
-                neurons=[str(n) for n in neurons], candidates=job.config.n_candidates,
+                f"scan-{split.split}",
+                corpus=split.source.survey.sha256,
+                parity=split.parity,
+                neurons=[str(n) for n in neurons],
+                candidates=job.config.n_candidates,
                 batch_tokens=job.batch_tokens,
             )
             finder = PeakFinder(job.model, neurons)

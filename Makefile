@@ -1,0 +1,53 @@
+# make demo   install, run the whole job on the bundled model, open the explorer
+# make test   install, run the tests
+# make help   the rest
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser,)
+PORT_FLAG := $(if $(PORT),--port $(PORT),)
+DEMO_TOKENS := ␣come,␣together,␣more,␣himself,␣asleep
+
+.PHONY: help install demo job app test check bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make the environment in .venv
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; give one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+job: $(STAMP)  ## run the job on the bundled model and text
+	$(BIN)/python -m precompute --model assets/demo/model \
+	  --corpus assets/demo/corpus/train.jsonl --test-corpus assets/demo/corpus/test.jsonl \
+	  --preset demo --tokens '$(DEMO_TOKENS)'
+
+demo: job  ## install, run the whole job on the bundled model, open the explorer
+	$(BIN)/python -m explorer --store runs $(PORT_FLAG) $(BROWSER_FLAG)
+
+app: $(STAMP)  ## open the explorer on the stores in runs/
+	$(BIN)/python -m explorer --store runs $(PORT_FLAG) $(BROWSER_FLAG)
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## style, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## measure speed as ratios to bare forward passes
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## remove the environment and caches; stores in runs/ stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,144 @@
+"""The command line of the explorer: find a port, start the server on this machine alone, say where.
+
+Streamlit runs in this process with the settings of `.streamlit/config.toml`, given as flags, so that
+the explorer looks and behaves the same from any working directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import threading
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+HOST = "127.0.0.1"
+FIRST_PORT = 8501
+N_PORTS = 50
+_HERE = Path(__file__).resolve().parent
+_SETTINGS = (_HERE / "settings.toml", _HERE.parent / ".streamlit" / "config.toml")
+"""Where the settings lie: in an installed package, and in a checkout."""
+_EXAMPLES = """examples:
+  python -m explorer                          the runs of runs/, newest first
+  python -m explorer --store /data/runs       another folder of runs
+  python -m explorer --port 8600 --no-browser on a server
+  python -m explorer --model models/gpt2      Live takes the model from here (it has moved since the run)
+
+A run is made with: python -m precompute --model MODEL --corpus CORPUS
+"""
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def parse_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the call; a mistake in it ends the program with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m explorer",
+        description="See why a model said a word: its neurons, and the heads that switch them on.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--store", metavar="DIR", default="runs",
+                        help="folder of published runs (default: runs)")  # fmt: skip
+    parser.add_argument("--model", metavar="DIR",
+                        help="model folder for Live, where it is not where the run found it")  # fmt: skip
+    parser.add_argument("--port", metavar="N", type=_port,
+                        help=f"port to serve on (default: the first free one from {FIRST_PORT})")  # fmt: skip
+    parser.add_argument("--no-browser", action="store_true", help="open no browser window")
+    call = parser.parse_args(arguments)
+    if Path(call.store).exists() and not Path(call.store).is_dir():
+        parser.error(f"--store expects a folder of runs, {call.store} is a file")
+    if call.model is not None and not Path(call.model).is_dir():
+        parser.error(f"--model expects a folder, there is none at {call.model}")
+    return call
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen on this port of this machine now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def find_port(wanted: int | None) -> int | None:
+    """The wanted port if it is free, else none; without a wish, the first free one."""
+    choices = range(FIRST_PORT, FIRST_PORT + N_PORTS) if wanted is None else (wanted,)
+    return next((port for port in choices if is_free(port)), None)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def server_options(port: int, browser: bool) -> dict[str, Any]:
+    """Streamlit's options by dotted name: the settings file, then what the call says."""
+    found = next((path for path in _SETTINGS if path.is_file()), None)
+    options = {} if found is None else _flat(tomllib.loads(found.read_text(encoding="utf-8")))
+    return options | {
+        "server.address": HOST,
+        "server.port": port,
+        "server.headless": not browser,
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False,
+        "logger.hideWelcomeMessage": True,
+        "logger.level": "warning",
+        "global.developmentMode": False,
+    }
+
+
+def _warm() -> None:
+    """Import what the first page needs while the browser starts. Nothing here loads the model."""
+    import_module("explorer.views.tokens")
+
+
+def serve(options: Mapping[str, Any]) -> None:
+    """Run the server until it is stopped."""
+    from streamlit.web import bootstrap
+
+    bootstrap.load_config_options(dict(options))
+    threading.Thread(target=_warm, name="warm", daemon=True).start()
+    bootstrap.run(str(_HERE / "app.py"), False, [], dict(options))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the explorer; 1 if no port can be had, 2 for a mistake in the call."""
+    call = parse_call(arguments)
+    port = find_port(call.port)
+    if port is None:
+        where = (
+            f"port {call.port} is"
+            if call.port
+            else f"ports {FIRST_PORT}–{FIRST_PORT + N_PORTS - 1} are"
+        )
+        sys.stderr.write(f"explorer: {where} in use; choose another one with --port N\n")
+        return 1
+    os.environ["EXPLORER_STORE"] = str(Path(call.store).absolute())
+    if call.model is not None:
+        os.environ["EXPLORER_MODEL"] = str(Path(call.model).absolute())
+    sys.stdout.write(f"Explorer at http://{HOST}:{port} (runs in {call.store}). Ctrl+C stops it.\n")
+    sys.stdout.flush()
+    serve(server_options(port, browser=not call.no_browser))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

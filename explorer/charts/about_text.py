@@ -1,0 +1,52 @@
+"""The prose of the page About, as HTML: what the numbers mean, their limits, papers and licence.
+
+Ours alone: none of it comes from a model, a corpus or a link.
+"""
+
+from __future__ import annotations
+
+MEANING = (
+    "A <b>next-token neuron</b> is an MLP neuron whose output weights point at one vocabulary token. "
+    "Some attention heads recognise a context in which that token fits, and write the direction that "
+    "the neuron reads. This explorer lists such neurons, the texts that excite them, and the heads "
+    "that add to their input.",
+    "<b>Direct is not causal.</b> A head's contribution is what its output adds to the neuron's "
+    "pre-activation at the layer-norm scale that was observed. It is exact as a sum: heads, MLPs, "
+    "embedding and bias add up to the pre-activation. It is not what would happen without the head: "
+    "later parts react, and the scale moves. An unpublished re-run on GPT-2 small found a "
+    "correlation of only 0.107 between direct contributions and the measured effect of removing a "
+    "head.",
+    "<b>A neuron's token is often not what the model predicts.</b> Congruence says where the neuron "
+    "pushes, not what wins. In the published data for GPT-2 large the mean probability of the "
+    "neuron's token is 0.37 on the stored texts, and 32 % of neurons stay below 0.10. So P(token) "
+    "and its rank stand beside the prompts.",
+    "<b>Active is a rule of thumb.</b> It compares a head with the other heads of the same prompt, "
+    "so that in every prompt some heads stand out. A head is called studied when it is active in "
+    "25–75 % of the train prompts: only then can context tell the two groups apart.",
+)
+
+LIMITS = (
+    "Prompts are the texts that excite a neuron most. What the neuron does in the middle of its "
+    "range is not shown, and a corpus that lacks a context cannot show it.",
+    "Truncated prompts begin with the hidden start token where the text was cut; the model reads "
+    "them as if the text began there.",
+    "One neuron and one head are looked at together. Heads that stand in for each other are not "
+    "seen as a group.",
+    "Congruence is a raw dot product: it ranks neurons within one model and says nothing between "
+    "models.",
+    "Token texts that are no whole character read <code>&lt;0xE2&gt;</code>. Spaces are shown as "
+    "␣, line ends as ↵, tabs as ⇥.",
+)
+
+PAPERS = (
+    "The method follows Neo, Cohen and Barez (2024), “Interpreting Context Look-ups in Transformers: "
+    "Investigating Attention-MLP Interactions”, arXiv 2402.15055. Theirs: congruence, the choice of "
+    "neurons and heads, the active rule, prompts cut while 80 % of the activation remains.",
+    "Ours, and not the paper's: contributions divided by the layer norm's scale so that all parts "
+    "add up exactly; the shortest ending found by trying every length; the hidden start token at "
+    "every stage; P(token) and its rank beside every prompt; random neurons as a baseline.",
+)
+
+LICENCE = (
+    "The program is free under the MIT licence (file LICENSE). Models and corpora keep their own."
+)

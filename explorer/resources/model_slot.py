@@ -1,0 +1,114 @@
+"""A model in the background: loaded by a thread of its own, which then does all work with it.
+
+One thread for one model means one job at a time, whoever asks. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
+from typing import Any, Literal, TypeVar
+
+from explorer.core.errors import ExplorerError
+
+State = Literal["waiting", "loading", "ready", "failed"]
+POINT_TO_IT = "point to it with: python -m explorer --model DIR"
+_POLL_S = 0.02
+T = TypeVar("T")
+
+
+class _Worker:
+    """A daemon thread that does jobs in turn; it never keeps the server from stopping."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def submit(self, job: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._jobs.put((future, job))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            future, job = self._jobs.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001 raised again where the job was asked for
+                future.set_exception(error)
+
+
+class ModelSlot:
+    """One model: waiting to be asked for, being loaded, ready, or failed. Safe for all threads."""
+
+    def __init__(self, source: str, sha256: str | None, load: Callable[[str], Any]) -> None:
+        """`sha256` is what the weights must be; None accepts any."""
+        self._source, self._sha256, self._load = source, sha256, load
+        self._change = threading.Lock()
+        self._worker: _Worker | None = None
+        self._timer: threading.Timer | None = None
+        self._model: Any = None
+        self.state: State = "waiting"
+        self.message = ""
+        """Why it failed, ending with what repairs it."""
+
+    def start(self, after_s: float = 0.0) -> None:
+        """Begin to load in the background, at once or later; nothing once it has begun."""
+        with self._change:
+            if self.state != "waiting" or (after_s > 0 and self._timer is not None):
+                return
+            if after_s > 0:
+                self._timer = threading.Timer(after_s, self.start)
+                self._timer.daemon = True
+                self._timer.start()
+                return
+            self.state = "loading"
+            self._worker = self._worker or _Worker("model")
+            self._worker.submit(self._fill)
+
+    def _fill(self) -> None:
+        try:
+            model = self._load(self._source)
+            self._check(model.weights_sha256)
+        except (ExplorerError, OSError, RuntimeError, ValueError, ImportError, MemoryError) as error:
+            self.message = str(error) or type(error).__name__
+            self.state = "failed"
+            return
+        self._model = model
+        self.state = "ready"
+
+    def _check(self, found: str) -> None:
+        if self._sha256 is not None and found != self._sha256:
+            raise ExplorerError(
+                f"the weights in {self._source} are not those of this run (checksum {found[:12]}…, "
+                f"the run has {self._sha256[:12]}…); {POINT_TO_IT}"
+            )
+
+    def retry(self) -> None:
+        """Forget a failure and load once more."""
+        with self._change:
+            if self.state != "failed":
+                return
+            self.state, self.message = "waiting", ""
+        self.start()
+
+    def use(self, job: Callable[[Any], T], give_way: Callable[[], object] = lambda: None) -> T:
+        """Do a job with the model; one job at a time over all sessions.
+
+        While it waits, `give_way` is called again and again. It raises where the caller has become
+        stale (a newer keystroke of its session): a job that has not begun is then never done.
+        """
+        if self._model is None or self._worker is None:
+            raise ExplorerError(f"the model is {self.state}; try again in a moment")
+        model = self._model
+        future = self._worker.submit(lambda: job(model))
+        try:
+            while not wait([future], timeout=_POLL_S).done:
+                give_way()
+            return future.result()
+        finally:
+            future.cancel()

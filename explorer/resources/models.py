@@ -1,0 +1,196 @@
+"""The model of a run, for Live: loaded once per server process, in the background, and locked.
+
+Stored pages never need it. Torch takes seconds to import, so nothing here imports it but the thread
+that loads. A folder that has moved, weights that are not those of the run, or a model that cannot be
+read leave the stored pages as they are; Live says what is missing and how to point to it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from explorer.charts.next_tokens import NextRow
+from explorer.core.runs import short_name
+from explorer.core.store import Store
+from explorer.resources.live_values import LiveCurve, LiveRequest, LiveValue
+from explorer.resources.model_slot import POINT_TO_IT, ModelSlot
+
+MODEL_VARIABLE = "EXPLORER_MODEL"
+_WARM_UP_AFTER_S = 1.5
+"""Loading waits this long after the first page is asked for, so that the page is painted first."""
+_LONG_PROMPT = 48
+"""From this many tokens on, the curve waits until the session has been quiet for a moment."""
+_QUIET_S = 0.25
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """How far the model of a run is; `message` ends with what repairs it, where it has failed.
+
+    `missing`: its folder is not there. `asks`: the run names a hub model, which is fetched only when
+    a person agrees.
+    """
+
+    state: Literal["waiting", "loading", "ready", "failed", "missing", "asks"]
+    name: str
+    message: str = ""
+
+
+def _load(source: str) -> Any:
+    from explorer.core.model import load_model
+
+    return load_model(source)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _slot(source: str, sha256: str | None) -> ModelSlot:
+    return ModelSlot(source, sha256, _load)
+
+
+def model_source(store: Store) -> str:
+    """Folder or hub name of the run's model: EXPLORER_MODEL, else what the manifest names.
+
+    A relative folder is looked for where the server runs, then beside the program.
+    """
+    named = os.environ.get(MODEL_VARIABLE) or str(store.manifest.get("model", ""))
+    folder = Path(named).expanduser()
+    if named and not folder.is_absolute() and not folder.is_dir() and (_ROOT / folder).is_dir():
+        return str(_ROOT / folder)
+    return str(folder) if folder.is_dir() else named
+
+
+def _looks_like_folder(source: str) -> bool:
+    named = source.strip()
+    return not named or named.startswith((".", "/", "~")) or named.count("/") > 1 or "\\" in named
+
+
+def _slot_of(store: Store, source: str) -> ModelSlot:
+    sha256 = store.manifest.get("weights_sha256")
+    return _slot(source, str(sha256) if sha256 else None)
+
+
+def model_name(store: Store) -> str:
+    """What a person calls the run's model."""
+    return str(store.manifest.get("model_name") or short_name(str(store.manifest.get("model", ""))))
+
+
+def warm_up(store: Store) -> None:
+    """Begin to load the run's model soon, where it is a local folder; cheap, for any page to call."""
+    source = model_source(store)
+    if Path(source).is_dir():
+        _slot_of(store, source).start(_WARM_UP_AFTER_S)
+
+
+def model_status(store: Store) -> ModelStatus:
+    """The state of the run's model. Asking begins to load a local folder; nothing is downloaded."""
+    source, name = model_source(store), model_name(store)
+    slot = _slot_of(store, source)
+    if Path(source).is_dir():
+        slot.start()
+    elif slot.state == "waiting":
+        if _looks_like_folder(source):
+            return ModelStatus("missing", name, f"There is no model folder at {source}; {POINT_TO_IT}")
+        return ModelStatus("asks", name, source)
+    return ModelStatus(slot.state, name, slot.message)
+
+
+def fetch(store: Store) -> None:
+    """Load a hub model that a person has agreed to fetch, or try again after a failure."""
+    slot = _slot_of(store, model_source(store))
+    slot.retry()
+    slot.start()
+
+
+def _give_way() -> None:
+    # Any access to session state lets Streamlit end this run when a newer one of the session waits.
+    st.session_state.get("live-text")
+
+
+def _wait_for_quiet() -> None:
+    until = time.monotonic() + _QUIET_S
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        _give_way()
+
+
+def encode(store: Store, request: LiveRequest) -> tuple[int, ...]:
+    """The request's tokens: the stored ones of an unedited prompt, else the typed text's."""
+    if request.token_ids is not None:
+        return request.token_ids
+    slot = _slot_of(store, model_source(store))
+    return tuple(slot.use(lambda model: model.encode(request.text), _give_way))
+
+
+def analyse(
+    store: Store, request: LiveRequest, ids: tuple[int, ...], pos: int | None
+) -> tuple[LiveValue, float]:
+    """The numbers at position `pos` of the tokens from one forward pass, and the seconds it took."""
+    from explorer.core.analysis import AnalysisSpec, analyse_prompt
+
+    spec = AnalysisSpec.from_manifest(store.manifest)
+    n_cut = max(0, len(ids) - (store.shape.n_ctx - 1))
+    index = None if pos is None else pos - n_cut
+
+    def job(model: Any) -> tuple[Any, float]:
+        began = time.perf_counter()
+        found = analyse_prompt(model, ids, request.neuron, request.token_id, index, spec)
+        return found, time.perf_counter() - began
+
+    found, seconds = _slot_of(store, model_source(store)).use(job, _give_way)
+    return _live_value(request.text, found, store.token_texts), seconds
+
+
+def _live_value(text: str, found: Any, texts: list[str]) -> LiveValue:
+    def row(token: Any) -> NextRow:
+        return NextRow(texts[token.token_id], token.probability, token.rank)
+
+    return LiveValue(
+        text=text,
+        token_ids=found.token_ids,
+        tokens=tuple(texts[i] for i in found.token_ids),
+        n_cut=found.n_cut,
+        neuron=found.neuron,
+        token=texts[found.token_id],
+        position=found.position,
+        activations=tuple(float(a) for a in found.activations),
+        heads=found.heads,
+        n_reaching_layers=found.n_reaching_layers,
+        mlps=found.mlps,
+        embedding=found.embedding,
+        bias=found.bias,
+        pre_activation=found.pre_activation,
+        activation=found.activation,
+        active=frozenset(found.active),
+        next_tokens=tuple(row(token) for token in found.next_tokens),
+        target=row(found.target),
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _suffixes(
+    run: str, source: str, ids: tuple[int, ...], neuron: str, _store: Store, _neuron: Any
+) -> Any:
+    from explorer.core.analysis import AnalysisSpec, suffix_curve
+
+    spec = AnalysisSpec.from_manifest(_store.manifest)
+    slot = _slot_of(_store, source)
+    return slot.use(lambda model: suffix_curve(model, ids, _neuron, spec), _give_way)
+
+
+def curve(store: Store, value: LiveValue) -> LiveCurve:
+    """The truncation curve up to the position studied, over every suffix."""
+    ids = value.token_ids[: value.position + 1]
+    source = model_source(store)
+    if len(ids) >= _LONG_PROMPT:
+        _wait_for_quiet()
+    found = _suffixes(store.run_id, source, ids, str(value.neuron), store, value.neuron)
+    points = pd.DataFrame({"tokens_kept": found.lengths, "activation": found.activations})
+    return LiveCurve(value.text, points, found.whole_activation, found.kept, found.keep_ratio)

@@ -1,0 +1,29 @@
+"""`make bench`: every speed figure of the README, printed as a table."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks import app_speed, job_speed, model_speed
+from tests.benchmarks.measure import Row, table
+
+
+def main() -> int:
+    sys.stdout.write(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n\n")
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        found += model_speed.rows(Path(folder) / "gpt2-small-shape")
+        store, rows = job_speed.rows(Path(folder) / "runs")
+        found += rows
+        found += app_speed.rows(store)
+    sys.stdout.write(table(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,335 @@
+"""Every number of a published store, worked out again from the contract's words by slow plain code.
+
+`plain_model` runs the folder through Hugging Face alone, in float64 and without folding anything;
+`plain_contract` is the contract, one loop a sentence. Two cases: blocks in sequence with documents held
+out by parity, and parallel blocks with a second file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from tests.conftest import demo_documents
+from tests.precompute import plain_contract as contract
+from tests.precompute.plain_contract import Found, Neuron, Options, Parts, Prompt
+from tests.precompute.plain_model import PlainModel
+
+K, N_RANDOM = 4, 3
+
+
+def corpus_texts(first: int) -> list[str]:
+    """Short and long documents (windows are cut), repeats, empty ones, one token, odd text."""
+    plain = [text[: 40 + 25 * (i % 9)] for i, text in enumerate(demo_documents("train", 60))]
+    plain = plain[first : first + 26]
+    odd = [
+        "", "a", "   ", "He wrote <|endoftext|> on the wall, and <|endoftext|> again.",
+        "Café, naïve “quotes”, 漢字 and 🙂 \u202eשלום\u202c.", "NUL \x00 and\ttab\nand line",
+        "", "<b>bold</b> <script>alert(1)</script>",
+    ]  # fmt: skip
+    return [*plain[:9], *odd, *plain[9:], plain[2], plain[2], plain[7], plain[4] + plain[5]]
+
+
+def shared_token(scores: np.ndarray, model: PlainModel, o: Options) -> tuple[int, int]:
+    """Two tokens that ask for the same neuron, one that would not be studied otherwise."""
+    taken = contract.next_token_neurons(scores, model.texts(), o.layers, K)
+    askers: dict[Neuron, int] = {}
+    for token, text in enumerate(model.texts()):
+        if contract.is_word_start(text) and text[1:].isalpha() and model.encode(text) == [token]:
+            for neuron in contract.token_best(scores, token, o.layers, K):
+                if neuron in askers:
+                    return askers[neuron], token
+                if neuron not in taken:
+                    askers[neuron] = token
+    raise AssertionError("no two tokens share a neuron")
+
+
+@dataclass
+class Case:
+    """A store, what it was made from, and what the contract says it must hold."""
+
+    store: duckdb.DuckDBPyConnection
+    model: PlainModel
+    options: Options
+    splits: dict[str, dict[int, list[int]]]
+    argv: dict[str, Any]
+
+    def rows(self, query: str) -> list[tuple]:
+        return self.store.sql(query).fetchall()
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        return self.model.congruence()
+
+    @cached_property
+    def studied(self) -> dict[Neuron, int]:
+        """Token of each studied neuron; which random ones were drawn is taken from the store."""
+        texts = self.model.texts()
+        found = contract.studied(self.scores, texts, self.options)
+        tokens = {neuron: token for neuron, (token, _) in found.items()}
+        drawn = self.rows("SELECT layer, neuron FROM studied_neurons WHERE kind = 'random'")
+        best = contract.best_tokens(self.scores, texts)[..., 0]
+        return {**{neuron: int(best[neuron]) for neuron in drawn}, **tokens}
+
+    @cached_property
+    def found(self) -> Found:
+        return contract.find_prompts(self.model, self.splits, sorted(self.studied), self.options)
+
+    @cached_property
+    def parts(self) -> list[Parts]:
+        return [contract.attribute(self.model, p.kept, p.neuron) for p in self.found.prompts]
+
+    @cached_property
+    def active(self) -> list[set[contract.Head]]:
+        return [
+            contract.active(self.model, parts.heads, p.neuron[0], self.options.top_k)
+            for p, parts in zip(self.found.prompts, self.parts, strict=True)
+        ]
+
+    def joined(self, columns: str, table: str) -> list[tuple[Prompt, tuple]]:
+        """Each expected prompt with its one row of a table, joined by neuron, split and rank."""
+        rows = {
+            row[:4]: row[4:]
+            for row in self.rows(
+                f"SELECT layer, neuron, split, rank, {columns} FROM {table} "
+                f"{'' if table == 'prompts' else 'JOIN prompts USING (prompt_id)'}"
+            )
+        }
+        assert set(rows) == {(*p.neuron, p.split, p.rank) for p in self.found.prompts}
+        return [(p, rows[(*p.neuron, p.split, p.rank)]) for p in self.found.prompts]
+
+
+def make_case(
+    folder: Path, corpora: dict[str, list[str]], write: Callable[..., Path],
+    publish: Callable[..., duckdb.DuckDBPyConnection], options: Options, argv: dict[str, Any],
+) -> Case:  # fmt: skip
+    model = PlainModel(folder)
+    tokens = shared_token(model.congruence(), model, options)
+    options = Options(**{**vars(options), "tokens": tokens})
+    encoded = {name: [model.encode(text) for text in texts] for name, texts in corpora.items()}
+    if len(encoded) == 1:
+        ids = dict(enumerate(encoded["train"]))
+        splits = {"train": {i: t for i, t in ids.items() if i % 2 == 0},
+                  "test": {i: t for i, t in ids.items() if i % 2 == 1}}  # fmt: skip
+    else:
+        splits = {name: dict(enumerate(documents)) for name, documents in encoded.items()}
+    argv = {
+        "model": folder,
+        "corpus": write(corpora["train"], "train"),
+        **({"test_corpus": write(corpora["test"], "test")} if "test" in corpora else {}),
+        "neurons_per_layer": K,
+        "random_neurons_per_layer": N_RANDOM,
+        "tokens": ",".join(model.texts()[i].replace(" ", "␣") for i in tokens),
+        "neurons": ",".join(f"L{layer}N{index}" for layer, index in options.neurons),
+        "prompts": options.prompts,
+        "candidates": options.candidates,
+        "max_prompt_tokens": options.max_prompt_tokens,
+        "keep_ratio": options.keep_ratio,
+        **argv,
+    }
+    flags = [
+        word for name, value in argv.items() for word in (f"--{name.replace('_', '-')}", value)
+    ]
+    return Case(publish(*flags), model, options, splits, argv)
+
+
+@pytest.fixture(scope="module", params=["sequential", "parallel"])
+def case(
+    request: pytest.FixtureRequest, gpt2_folder: Path, neox_folder: Path,
+    write_corpus: Callable[..., Path], publish: Callable[..., duckdb.DuckDBPyConnection],
+) -> Case:  # fmt: skip
+    if request.param == "sequential":
+        options = Options((1, 2), K, (), ((0, 3), (2, 9)), 3, 7, 9, 0.8, None)
+        return make_case(
+            gpt2_folder, {"train": corpus_texts(0)}, write_corpus, publish, options,
+            {"layers": "last:2", "seed": 5},
+        )  # fmt: skip
+    options = Options((0, 2), K, (), ((1, 60),), 3, 6, 7, 0.9, 2)
+    corpora = {"train": corpus_texts(0), "test": corpus_texts(12)[:24]}
+    return make_case(
+        neox_folder, corpora, write_corpus, publish, options,
+        {"layers": "0,2", "active_rule": "top:2"},
+    )  # fmt: skip
+
+
+def close(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(
+        np.asarray(found, dtype=float), np.asarray(expected, dtype=float), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_corpus_brings_up_every_special_case(case: Case) -> None:
+    """So that the comparisons below prove something about each rule."""
+    prompts = case.found.prompts
+    size = case.model.context - 1
+    assert any(len(ids) > 2 * size for docs in case.splits.values() for ids in docs.values())
+    assert any(len(ids) == 0 for docs in case.splits.values() for ids in docs.values())
+    assert case.found.n_repeats > 0 and case.found.n_dropped > 0 and case.found.n_short > 0
+    assert any(p.start > 0 for p in prompts) and any(p.start == 0 for p in prompts)
+    assert any(len(p.kept) > 1 for p in prompts)
+    assert any(len(p.curve) > len(p.kept) + 2 for p in prompts)
+    windows = {p.token_ids[0] == case.splits[p.split][p.doc_id][0] for p in prompts}
+    assert windows == {True, False}
+    assert any(case.active) and not all(case.active)
+    # No activation is close enough to its threshold for rounding to decide.
+    assert all(
+        abs(value - case.options.keep_ratio * p.activation) > 1e-5
+        for p in prompts for start, value in p.curve.items() if start >= p.start
+    )  # fmt: skip
+
+
+def test_tokens(case: Case) -> None:
+    assert case.rows("SELECT token_id, text FROM tokens ORDER BY 1") == list(
+        enumerate(case.model.texts())
+    )
+    assert case.model.texts()[-6:] != [""] * 6 and case.model.texts()[-5:] == [""] * 5
+
+
+def test_neuron_tokens(case: Case) -> None:
+    order = contract.best_tokens(case.scores, case.model.texts())[..., :20]
+    rows = case.rows("SELECT * FROM neuron_tokens ORDER BY layer, neuron, rank")
+    expected = [(*at, rank + 1, int(order[at][rank]))
+                for at in np.ndindex(order.shape[:2]) for rank in range(20)]  # fmt: skip
+    assert [row[:4] for row in rows] == expected
+    close([row[4] for row in rows], [case.scores[at, n, t] for at, n, _, t in expected])
+
+
+def test_token_neurons(case: Case) -> None:
+    d_mlp = case.scores.shape[1]
+    flat = case.scores.reshape(-1, case.scores.shape[2])
+    rows = case.rows("SELECT * FROM token_neurons ORDER BY token_id, rank")
+    expected = [
+        (token, rank + 1, *divmod(int(at), d_mlp))
+        for token, text in enumerate(case.model.texts()) if text
+        for rank, at in enumerate(np.argsort(-flat[:, token], kind="stable")[:20])
+    ]  # fmt: skip
+    assert [row[:4] for row in rows] == expected
+    close([row[4] for row in rows], [case.scores[n, i, t] for t, _, n, i in expected])
+
+
+def test_studied_neurons(case: Case) -> None:
+    rows = case.rows("SELECT layer, neuron, token_id, kind, congruence FROM studied_neurons")
+    expected = contract.studied(case.scores, case.model.texts(), case.options)
+    chosen = {row[:2]: row[2:4] for row in rows if row[3] != "random"}
+    assert chosen == expected
+    assert {kind for _, kind in expected.values()} == {"next-token", "requested"}
+    drawn = [row[:2] for row in rows if row[3] == "random"]
+    assert len(set(drawn)) == len(drawn) and not set(drawn) & set(expected)
+    assert sorted(layer for layer, _ in drawn) == sorted([*case.options.layers] * N_RANDOM)
+    assert {row[:2]: row[2] for row in rows} == case.studied
+    close([row[4] for row in rows], [case.scores[row[:3]] for row in rows])
+
+
+def test_prompts(case: Case) -> None:
+    for p, row in case.joined("doc_id, token_ids, start, activation, truncated_activation, "
+                              "kept_activations", "prompts"):  # fmt: skip
+        assert row[:3] == (p.doc_id, p.token_ids, p.start)
+        close(row[3], p.activation)
+        layer, index = p.neuron
+        expected = case.model.run(p.kept).post[layer][1:, index]
+        close(row[4], expected[-1])
+        close(row[5], expected)
+
+
+def test_probability_and_rank(case: Case) -> None:
+    for p, row in case.joined("probability, token_rank", "prompts"):
+        logits = case.model.run(p.kept).logits
+        token = case.studied[p.neuron]
+        weights = np.exp(logits - logits.max())
+        close(row[0], weights[token] / weights.sum())
+        assert row[1] == 1 + (logits > logits[token]).sum()
+
+
+def test_truncation_curves(case: Case) -> None:
+    for p, (starts, activations) in case.joined("starts, activations", "truncation_curves"):
+        assert starts == sorted(p.curve)
+        close(activations, [p.curve[start] for start in starts])
+
+
+def test_head_attributions(case: Case) -> None:
+    rows = case.joined(
+        "heads, mlps, embedding, bias, pre_activation, ln_scale", "head_attributions"
+    )
+    for (_, row), parts in zip(rows, case.parts, strict=True):
+        close(row[0], parts.heads.flatten())
+        close(row[1], parts.mlps)
+        close(row[2:], [parts.embedding, parts.bias, parts.pre_activation, parts.ln_scale])
+        # The plain parts are exact as well, so that what they are compared with means something.
+        total = parts.heads.sum() + parts.mlps.sum() + parts.embedding + parts.bias
+        assert total == pytest.approx(parts.pre_activation, abs=1e-9)
+
+
+def test_active_heads(case: Case) -> None:
+    active = "(SELECT list((head_layer, head)) FROM active_heads a WHERE a.prompt_id = p.prompt_id)"
+    rows = case.joined(active, "(FROM prompts SELECT prompt_id) p")
+    for (_, (found,)), expected in zip(rows, case.active, strict=True):
+        assert sorted(found or []) == sorted(expected)
+
+
+def expected_activity(case: Case) -> dict[tuple, tuple]:
+    found = {}
+    prompts = list(zip(case.found.prompts, case.parts, case.active, strict=True))
+    for layer, index in case.studied:
+        for head in np.ndindex(case.model.n_reaching(layer), case.model.n_heads):
+            counts = {}
+            for split in ("train", "test"):
+                mine = [(parts.heads[head], head in active) for p, parts, active in prompts
+                        if p.neuron == (layer, index) and p.split == split]  # fmt: skip
+                mean = float(np.mean([value for value, _ in mine])) if mine else None
+                counts[split] = sum(on for _, on in mine), len(mine), mean
+            on, n, _ = counts["train"]
+            studied = n > 0 and 0.25 <= on / n <= 0.75
+            for split, values in counts.items():
+                found[(layer, index, *head, split)] = (*values, studied)
+    return found
+
+
+def test_head_activity(case: Case) -> None:
+    rows = case.rows("SELECT * EXCLUDE (mean_attribution), mean_attribution FROM head_activity")
+    expected = expected_activity(case)
+    assert len(rows) == len(expected)
+    assert {row[:5]: row[5:8] for row in rows} == {
+        key: (on, n, studied) for key, (on, n, _, studied) in expected.items()
+    }
+    means = [(row[8], expected[row[:5]][2]) for row in rows]
+    assert [found is None for found, _ in means] == [mean is None for _, mean in means]
+    pairs = [pair for pair in means if pair[1] is not None]
+    close(*zip(*pairs, strict=True))
+
+
+def test_head_attention(case: Case) -> None:
+    studied = {key[:4] for key, (*_, yes) in expected_activity(case).items() if yes}
+    rows = case.joined(
+        "heads", "(SELECT prompt_id, list((head_layer, head, weights)) AS heads "
+        "FROM prompts LEFT JOIN head_attention USING (prompt_id) GROUP BY ALL)"
+    )  # fmt: skip
+    assert studied
+    for p, (heads,) in rows:
+        found = {(*p.neuron, *head[:2]): head[2] for head in heads if head[0] is not None}
+        assert set(found) == {key for key in studied if key[:2] == p.neuron}
+        for (_, _, layer, head), weights in found.items():
+            expected = case.model.run(p.kept).attention[layer][head]
+            assert len(weights) == len(p.kept) + 1
+            close(weights, expected)
+
+
+def test_manifest(case: Case) -> None:
+    facts = {key: json.loads(value) for key, value in case.rows("SELECT * FROM manifest")}
+    lists = {"tokens", "neurons"}
+    for name, value in case.argv.items():
+        found = ",".join(facts[name]).replace(" ", "␣") if name in lists else facts[name]
+        assert found == (str(value) if isinstance(value, Path) else value)
+    assert facts["documents"] == {name: len(docs) for name, docs in case.splits.items()}
+    assert facts["tokens_read"] == {
+        name: sum(map(len, docs.values())) for name, docs in case.splits.items()
+    }
+    counted = {n for n in facts["warnings"].values()}
+    assert {case.found.n_repeats, case.found.n_dropped, case.found.n_short} <= counted

@@ -15,7 +15,7 @@ from precompute.corpus import Survey
 from precompute.progress import Display
 
 # Raised when a stage's shards change their meaning, so that older shards are not taken for new ones.
-_SHARD_VERSION = 1
+_SHARD_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from explorer.core.types import visible
 _BAR = 21
 
 
-def congruent_tokens(
-    tokens: pd.DataFrame, *, own: int | None, palette: Palette
-) -> alt.LayerChart:
+def congruent_tokens(tokens: pd.DataFrame, *, own: int | None, palette: Palette) -> alt.LayerChart:
     """Bars of congruence, in the order given. `tokens` has `token_id text congruence`; `own` is the
     id of the neuron's token, drawn strong."""
     labels = distinct(visible(text) for text in tokens["text"])
@@ -26,7 +24,7 @@ def congruent_tokens(
     own_labels = drawn.loc[drawn["own"], "label"].tolist()
     axis = alt.Axis(
         title=None, domain=False, ticks=False, labelFont="Source Code Pro, monospace",
-        labelFontSize=12, labelColor=palette.ink, labelLimit=170, labelPadding=8,
+        labelFontSize=12, labelColor=palette.ink, labelLimit=170, labelPadding=8, labelFlush=False,
     )  # fmt: skip
     axis["labelFontWeight"] = {
         "condition": {"test": {"field": "value", "oneOf": own_labels}, "value": "bold"},

@@ -61,7 +61,7 @@ def _axis(title: str, n: int, step: float, palette: Palette, **more: Any) -> alt
     return alt.Axis(
         title=title, values=list(range(0, n, every)), labelAngle=0, ticks=False, domain=False,
         grid=False, labelColor=palette.muted, titleColor=palette.muted, titleFontWeight="normal",
-        labelFontSize=12, titleFontSize=12, **more,
+        labelFontSize=12, titleFontSize=12, titlePadding=4, labelPadding=5, **more,
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _legend(limit: float) -> alt.Legend:
 
 def cell_height(n_layers: int) -> int:
     """Pixels a layer's row takes: small for deep models, so that the figure stays on the screen."""
-    return max(9, min(28, 340 // n_layers))
+    return max(9, min(38, 340 // n_layers))
 
 
 def heads_figure(

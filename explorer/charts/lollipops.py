@@ -29,11 +29,19 @@ def served_neurons(
         is_studied=neurons["studied"].map({True: "yes", False: "no"}),
     )
     labels = drawn["label"].tolist()
-    y = alt.Y(
-        "label:N", sort=None, scale=alt.Scale(domain=labels),
-        axis=alt.Axis(title=None, domain=False, ticks=False, labelColor=palette.ink, labelPadding=10,
-                      labelFont="Source Code Pro, monospace", labelFontSize=12, labelLimit=230),
+    axis = alt.Axis(
+        title=None, domain=False, ticks=False, labelColor=palette.ink, labelPadding=10,
+        labelFont="Source Code Pro, monospace", labelFontSize=12, labelLimit=230, labelFlush=False,
     )  # fmt: skip
+    chosen = drawn.loc[drawn["neuron"] == neuron]
+    axis["labelFontWeight"] = {
+        "condition": {
+            "test": {"field": "value", "oneOf": chosen["label"].tolist()},
+            "value": "bold",
+        },
+        "value": "normal",
+    }
+    y = alt.Y("label:N", sort=None, scale=alt.Scale(domain=labels), axis=axis)
     x = alt.X(
         "share:Q", scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False,
@@ -61,7 +69,6 @@ def served_neurons(
         fill=alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.page)),
     )  # fmt: skip
     layers = [studied_band(palette, "x"), rows, stems, heads]
-    chosen = drawn.loc[drawn["neuron"] == neuron]
     if not chosen.empty:
         layers.append(
             alt.Chart(chosen[["label"]])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
+from explorer.charts.prompt_heatmap import cell_outline
 from explorer.charts.style import Palette, amount_scale, signed_scale
 
 PICK = "pick"
@@ -36,7 +37,7 @@ def _column_axis(order: MapOrder, palette: Palette) -> alt.X:
     expression = by_layer if order.by_layer else parts
     axis = alt.Axis(
         orient="top", title=None, domain=False, ticks=False, labelAngle=0, labelExpr=expression,
-        labelFontSize=11 if len(order.columns) <= 36 else 10, labelLineHeight=13, labelPadding=4,
+        labelFontSize=11 if len(order.columns) <= 36 else 10, labelLineHeight=12, labelPadding=16,
         labelColor=palette.muted, labelOverlap=False if order.by_layer else "parity",
         minExtent=34, maxExtent=34, labelFlush=False,
     )  # fmt: skip
@@ -52,6 +53,7 @@ def _row_axis(order: MapOrder, labels: dict[str, str], palette: Palette) -> alt.
     axis = alt.Axis(
         title=None, domain=False, ticks=False, labelColor=palette.ink, labelFontSize=11,
         labelFont="Source Code Pro, monospace", labelLimit=190, labelPadding=6, labelOverlap=False,
+        labelFlush=False,
     )  # fmt: skip
     axis["labelColor"] = {
         "condition": {"test": {"field": "value", "equal": _SPACER}, "value": palette.muted},
@@ -66,7 +68,9 @@ def _colour(measure: str, limit: float, palette: Palette) -> alt.Color:
               "gradientThickness": 10, "labelColor": palette.muted, "labelFontSize": 12,
               "offset": 10}  # fmt: skip
     if measure == "share":
-        legend = alt.Legend(values=[0, 0.5, 1], labelExpr="round(datum.value * 100) + ' %'", **common)
+        legend = alt.Legend(
+            values=[0, 0.5, 1], labelExpr="round(datum.value * 100) + ' %'", **common
+        )
         return alt.Color("share:Q", scale=amount_scale(1.0, palette), legend=legend)
     ends = (
         "datum.value == 0 ? '0' : "
@@ -99,7 +103,7 @@ def map_heatmap(
         row=drawn["neuron"].map(labels),
         active=[f"{a} of {n}" for a, n in zip(drawn["n_active"], drawn["n_prompts"], strict=True)],
         is_studied=drawn["studied"].map({True: "yes", False: "no"}),
-    )
+    )[["neuron", "head", "row", "share", "contribution", "active", "shown", "is_studied"]]
     x, y = _column_axis(order, palette), _row_axis(order, labels, palette)
     tooltip = [
         alt.Tooltip("row:N", title="Neuron"),
@@ -119,19 +123,16 @@ def map_heatmap(
     missing = [(r, h) for r in rows for h in order.columns if (r, h) not in there]
     layers: list[alt.Chart] = [cells]
     if missing:
-        dots = pd.DataFrame({"row": [labels[r] for r, _ in missing], "head": [h for _, h in missing]})
+        dots = pd.DataFrame(
+            {"row": [labels[r] for r, _ in missing], "head": [h for _, h in missing]}
+        )
         layers.append(
             alt.Chart(dots)
             .mark_point(filled=True, size=4, color=palette.muted, opacity=0.6)
             .encode(x="head:N", y="row:N")
         )
     if neuron in rows and head in order.columns:
-        chosen = pd.DataFrame({"row": [labels[str(neuron)]], "head": [head]})
-        layers.append(
-            alt.Chart(chosen)
-            .mark_rect(fill=None, stroke=palette.ink, strokeWidth=2.5)
-            .encode(x="head:N", y="row:N")
-        )
+        layers += cell_outline("row:N", labels[str(neuron)], str(head), palette)
     return alt.layer(*layers).properties(
         height=alt.Step(_ROW),
         description=f"Heatmap of {len(rows)} neurons by {len(order.columns)} heads, {len(drawn)} "

@@ -62,12 +62,16 @@ def next_token_figure(
     rows: pd.DataFrame,
     *,
     palette: Palette,
+    n_rows: int,
     description: str = "The most probable next tokens and their probabilities.",
 ) -> alt.LayerChart:
-    """The bars of `next_token_rows`; probability across, most probable first."""
+    """The bars of `next_token_rows`; probability across, most probable first.
+
+    `n_rows` is how many bars there is room for: more than there are keeps the height still.
+    """
     base = alt.Chart(rows).encode(
         x=alt.X("probability:Q", axis=None, scale=alt.Scale(zero=True, nice=False)),
-        y=alt.Y("order:O", axis=None, scale=alt.Scale(paddingInner=0.3, paddingOuter=0.1)),
+        y=alt.Y("order:O", axis=None, scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1)),
     )
     tooltip = [alt.Tooltip("label:N", title="Token"), alt.Tooltip("words:N", title="P(token)")]
     layers: list[alt.Chart] = []
@@ -88,7 +92,7 @@ def next_token_figure(
     room = base.transform_filter("datum.role == 'room'")
     layers.append(room.mark_point(opacity=0, size=1).encode(description="words:N"))
     drawn = alt.layer(*layers).properties(
-        height=alt.Step(ROW_HEIGHT), description=description,
+        height=n_rows * ROW_HEIGHT, description=description,
         padding={"left": _LABEL_WIDTH, "right": 4, "top": 4, "bottom": 4},
     )  # fmt: skip
     return cast(alt.LayerChart, drawn)

@@ -40,7 +40,7 @@ def head_axis(
 def _rank_axis(ranks: Sequence[int], palette: Palette) -> alt.Y:
     axis = alt.Axis(
         title=None, domain=False, ticks=False, labelColor=palette.muted, labelFontSize=12,
-        minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH,
+        minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH, labelFlush=False,
     )  # fmt: skip
     return alt.Y(
         "rank:O", sort=None, axis=axis, scale=alt.Scale(domain=list(ranks), paddingInner=0.05)
@@ -73,6 +73,18 @@ def _cells(cells: pd.DataFrame, limit: float, palette: Palette) -> alt.Chart:
     )
 
 
+def cell_outline(row: str, row_value: object, head: str, palette: Palette) -> list[alt.Chart]:
+    """The chosen cell, at `row_value` of the field `row`: a pale line within an ink one, so that it
+    shows on cells of every colour."""
+    cell = alt.Chart(pd.DataFrame({row.split(":")[0]: [row_value], "head": [head]}))
+    return [
+        cell.mark_rect(fill=None, stroke=colour, strokeWidth=width, cornerRadius=1.5).encode(
+            y=row, x="head:N"
+        )
+        for colour, width in ((palette.ink, 5), (palette.page, 1.5))
+    ]
+
+
 def _outlines(rank: int | None, head: str | None, palette: Palette) -> list[alt.Chart]:
     """The chosen row, and the chosen cell within it, in ink."""
     layers = []
@@ -84,12 +96,7 @@ def _outlines(rank: int | None, head: str | None, palette: Palette) -> list[alt.
             )
         )
     if rank is not None and head is not None:
-        cell = alt.Chart(pd.DataFrame({"rank": [rank], "head": [head]}))
-        layers.append(
-            cell.mark_rect(fill=None, stroke=palette.ink, strokeWidth=2.5, cornerRadius=2).encode(
-                y="rank:O", x="head:N"
-            )
-        )
+        layers += cell_outline("rank:O", rank, head, palette)
     return layers
 
 

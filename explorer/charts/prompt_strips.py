@@ -166,7 +166,9 @@ def _row_html(strip: Strip, columns: StripColumns, selected: bool, style: str) -
         share = strip.start_share
         tint = _tint_class(share, columns.limit)
         text = "–" if share is None else f"{share * 100:.0f} %"
-        cells.append(f'<span class="start{tint}" title="attention to the start token">{text}</span>')
+        cells.append(
+            f'<span class="start{tint}" title="attention to the start token">{text}</span>'
+        )
     cut = '<span class="cut"></span>' if removed else ""
     cells.append(
         f'<div class="text"><div class="line">{gone}{cut}{_tokens_html(strip, columns)}</div></div>'

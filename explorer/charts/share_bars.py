@@ -44,7 +44,9 @@ def share_bars(
         f"{a} of {n} prompts" for a, n in zip(drawn["n_active"], drawn["n_prompts"], strict=True)
     ]
     drawn["is_studied"] = drawn["studied"].map({True: "yes", False: "no"})
-    x = alt.X("head:N", sort=None, axis=None, scale=alt.Scale(domain=list(heads), paddingInner=0.05))
+    x = alt.X(
+        "head:N", sort=None, axis=None, scale=alt.Scale(domain=list(heads), paddingInner=0.05)
+    )
     axis = alt.Axis(
         title=None, values=[STUDIED_LOW, STUDIED_HIGH], format=".0%", domain=False, ticks=False,
         grid=False, labelColor=palette.muted, labelFontSize=11, minExtent=AXIS_WIDTH,

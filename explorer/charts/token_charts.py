@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -17,45 +17,86 @@ _ROW = 25
 _MONO = "Source Code Pro, monospace"
 
 
+def _layer_axes(palette: Palette, top: float) -> tuple[alt.X, alt.Y]:
+    words: dict[str, Any] = {"titleFontSize": 12, "titleFontWeight": "normal"}
+    layer_axis = alt.Axis(
+        labelAngle=0, ticks=False, domain=False, labelOverlap=True, titleColor=palette.muted,
+        titlePadding=4, labelPadding=6, **words,
+    )  # fmt: skip
+    count_axis = alt.Axis(
+        tickCount=3, tickMinStep=1, format="d", ticks=False, domain=False, labelFlush=False,
+        gridColor=palette.border,
+    )  # fmt: skip
+    bands = alt.Scale(paddingInner=0.28, paddingOuter=0.14)
+    counts = alt.Scale(domain=[0, top * 1.12], nice=False)
+    return (
+        alt.X("layer:O", title="layer", axis=layer_axis, scale=bands),
+        alt.Y("n:Q", title=None, axis=count_axis, scale=counts),
+    )
+
+
 def layer_bars(
     layers: pd.DataFrame, *, studied: Iterable[int], palette: Palette, height: int = 120
 ) -> alt.LayerChart:
     """Bars: how many of the token's best neurons sit in each layer; dashed: the same count averaged
     over all tokens; shaded: the layers in which neurons were studied. `layers` has `layer n mean_n`."""
     data = layers.assign(studied=layers["layer"].isin(list(studied)))
-    top = max(1.0, *data["n"].tolist(), *data["mean_n"].tolist())
-    x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, ticks=False, domain=False,
-              labelOverlap=True, titleFontSize=12, titleFontWeight="normal",
-              titleColor=palette.muted, titlePadding=4, labelPadding=6), scale=alt.Scale(paddingInner=0.28, paddingOuter=0.14))  # fmt: skip
-    y = alt.Y("n:Q", title=None, scale=alt.Scale(domain=[0, top * 1.12], nice=False),
-              axis=alt.Axis(tickCount=3, tickMinStep=1, format="d", ticks=False, domain=False,
-                            labelFlush=False, gridColor=palette.border))  # fmt: skip
+    counts = dict(zip(data["layer"].tolist(), data["n"].tolist(), strict=True))
+    x, y = _layer_axes(palette, max(1.0, *counts.values(), *data["mean_n"].tolist()))
     tooltip = [
         alt.Tooltip("layer:O", title="Layer"),
         alt.Tooltip("n:Q", title="Neurons here"),
         alt.Tooltip("mean_n:Q", title="Average token", format=".1f"),
     ]
     base = alt.Chart(data).encode(x=x)
-    shade = base.transform_filter("datum.studied")
-    shaded = shade.mark_bar(color=palette.panel, width=alt.RelativeBandSize(1.4)).encode(
-        y=alt.YValue(0), y2=alt.Y2Value("height")
+    average = base.encode(y="mean_n:Q")
+    dark: dict[str, Any] = {"color": palette.ink}
+    shaded = base.transform_filter("datum.studied").mark_bar(
+        color=palette.panel, width=alt.RelativeBandSize(1.4)
     )
-    bars = base.mark_bar(color=palette.teal, cornerRadiusTopLeft=1, cornerRadiusTopRight=1).encode(
-        y=y, tooltip=tooltip
+    layered = alt.layer(
+        shaded.encode(y=alt.YValue(0), y2=alt.Y2Value("height")),
+        base.mark_bar(color=palette.teal).encode(y=y, tooltip=tooltip),
+        average.mark_line(strokeDash=[4, 3], strokeWidth=1.5, **dark),
+        average.mark_point(filled=True, size=16, opacity=1, **dark).encode(tooltip=tooltip),
     )
-    line = base.mark_line(color=palette.ink, strokeDash=[4, 3], strokeWidth=1.5).encode(
-        y="mean_n:Q"
+    most = max(counts, key=lambda layer: counts[layer], default="–")
+    words = (
+        f"Neurons per layer among the token's best, most in layer {most}; dashed: average token."
     )
-    points = base.mark_point(color=palette.ink, filled=True, size=16, opacity=1).encode(
-        y="mean_n:Q", tooltip=tooltip
+    return cast(alt.LayerChart, layered.properties(height=height, description=words))
+
+
+def _pair_rows(pairs: pd.DataFrame, neuron: str | None) -> pd.DataFrame:
+    return pairs.assign(
+        zero=0.0,
+        label=pairs["head"] + " → " + pairs["neuron"],
+        chosen=pairs["neuron_id"] == neuron,
+        shown=[f"{a} of {n}" for a, n in zip(pairs["n_active"], pairs["n_prompts"], strict=True)],
+        contribution=[signed(value) for value in pairs["mean_attribution"]],
+        status=["" if studied else "not studied" for studied in pairs["studied"]],
     )
-    most = data.loc[data["n"].idxmax()] if len(data) else {"layer": "–"}
-    drawn = alt.layer(shaded, bars, line, points).properties(
-        height=height,
-        description=f"Neurons per layer among the token's best; most in layer {most['layer']}. "
-        "A dashed line gives the average token.",
+
+
+def _pair_axes(rows: pd.DataFrame, palette: Palette) -> tuple[alt.X, alt.Y]:
+    labels = alt.Axis(
+        title=None, domain=False, ticks=False, labelFont=_MONO, labelFontSize=12, labelLimit=200,
+        labelColor=palette.ink, labelPadding=10, labelFlush=False,
+    )  # fmt: skip
+    bold = rows.loc[rows["chosen"], "label"].tolist()
+    labels["labelFontWeight"] = {
+        "condition": {"test": {"field": "value", "oneOf": bold}, "value": "bold"},
+        "value": "normal",
+    }
+    shares = alt.Axis(
+        title=None, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False, labelFlush=False,
+        labelExpr="round(datum.value * 100) + ' %'", gridColor=palette.border,
+        labelColor=palette.muted, labelFontSize=12,
+    )  # fmt: skip
+    return (
+        alt.X("share:Q", scale=alt.Scale(domain=[0, 1]), axis=shares),
+        alt.Y("label:N", sort=None, axis=labels, scale=alt.Scale(domain=rows["label"].tolist())),
     )
-    return cast(alt.LayerChart, drawn)
 
 
 def head_lollipops(
@@ -64,30 +105,8 @@ def head_lollipops(
     """One row a pair of head and neuron, in the order given: the share of the neuron's prompts in
     which the head is active. Filled: studied; hollow: not. `pairs` as in `TokenTables.pairs`;
     the rows of `neuron` (`L5N231`) are drawn in bold."""
-    data = pairs.assign(
-        zero=0.0,
-        label=pairs["head"] + " → " + pairs["neuron"],
-        chosen=pairs["neuron_id"] == neuron,
-        shown=[f"{a} of {n}" for a, n in zip(pairs["n_active"], pairs["n_prompts"], strict=True)],
-        contribution=[signed(value) for value in pairs["mean_attribution"]],
-        status=["" if studied else "not studied" for studied in pairs["studied"]],
-    )
-    labels = data["label"].tolist()
-    bold = data.loc[data["chosen"], "label"].tolist()
-    y_axis = alt.Axis(title=None, domain=False, ticks=False, labelFont=_MONO, labelFontSize=12,
-                      labelColor=palette.ink, labelLimit=200, labelPadding=10,
-                      labelFlush=False)  # fmt: skip
-    y_axis["labelFontWeight"] = {
-        "condition": {"test": {"field": "value", "oneOf": bold}, "value": "bold"},
-        "value": "normal",
-    }
-    y = alt.Y("label:N", sort=None, scale=alt.Scale(domain=labels), axis=y_axis)
-    x = alt.X(
-        "share:Q", scale=alt.Scale(domain=[0, 1]),
-        axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False,
-                      labelExpr="round(datum.value * 100) + ' %'", gridColor=palette.border,
-                      labelColor=palette.muted, labelFontSize=12, labelFlush=False),
-    )  # fmt: skip
+    rows = _pair_rows(pairs, neuron)
+    x, y = _pair_axes(rows, palette)
     tooltip = [
         alt.Tooltip("label:N", title="Head → neuron"),
         alt.Tooltip("shown:N", title="Active in train prompts"),
@@ -95,27 +114,28 @@ def head_lollipops(
         alt.Tooltip("contribution:N", title="Mean contribution, all prompts"),
         alt.Tooltip("status:N", title="25–75 % is studied"),
     ]
-    base = alt.Chart(data)
-    colour = {"condition": {"test": "datum.studied", "value": palette.teal}}
-    rows = (
-        base.mark_rect(opacity=0, cursor="pointer")
-        .encode(x=alt.XValue(0), x2=alt.X2Value("width"), y=y, tooltip=tooltip)
-        .add_params(alt.selection_point(name=PICK, fields=["neuron_id", "head_id"], on="click"))
+    studied: Any = {"condition": {"test": "datum.studied", "value": palette.teal}}
+    base = alt.Chart(rows).encode(y=y)
+    pointed = base.encode(tooltip=tooltip)
+    # The whole row can be clicked: a rectangle that is not seen.
+    targets = pointed.mark_rect(opacity=0, cursor="pointer").encode(
+        x=alt.XValue(0), x2=alt.X2Value("width")
     )
-    stems = base.mark_rule(strokeWidth=2).encode(
-        x="zero:Q", x2="share:Q", y=y, color=alt.ColorValue(palette.muted, **colour)
-    )
-    dots = base.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer").encode(
-        x=x, y=y, tooltip=tooltip,
-        stroke=alt.StrokeValue(palette.muted, **colour), fill=alt.FillValue(palette.page, **colour),
+    stems = base.mark_rule(strokeWidth=2).encode(x="zero:Q", x2="share:Q")
+    dots = pointed.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer")
+    words = base.mark_text(align="left", dx=8, fontSize=12, color=palette.muted)
+    layered = alt.layer(
+        studied_band(palette, "x"),
+        targets.add_params(alt.selection_point(name=PICK, fields=["neuron_id", "head_id"], on="click")),
+        stems.encode(color=alt.ColorValue(palette.muted, **studied)),
+        dots.encode(x=x, stroke=alt.StrokeValue(palette.muted, **studied),
+                    fill=alt.FillValue(palette.page, **studied)),
+        words.encode(x=alt.XValue("width"), text="status:N"),
     )  # fmt: skip
-    words = base.mark_text(align="left", dx=8, fontSize=12, color=palette.muted).encode(
-        x=alt.XValue("width"), y=y, text="status:N"
+    description = (
+        f"Share of prompts in which a head is active, for {len(rows)} pairs of head and neuron, "
+        f"{sum(rows['studied'].tolist())} of them studied; first {rows['label'].tolist()[:1]}."
     )
-    n_studied = sum(data["studied"].tolist())
-    drawn = alt.layer(studied_band(palette, "x"), rows, stems, dots, words).properties(
-        height=_ROW * max(1, len(data)),
-        description=f"Share of prompts in which a head is active, for {len(data)} pairs of head and "
-        f"neuron, {n_studied} of them studied; the first is {labels[0] if labels else 'none'}.",
+    return cast(
+        alt.LayerChart, layered.properties(height=_ROW * max(1, len(rows)), description=description)
     )
-    return cast(alt.LayerChart, drawn)

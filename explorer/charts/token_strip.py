@@ -20,6 +20,11 @@ def _ink(colour: str, palette: Palette) -> str:
     return palette.page if steps.index(colour) >= _INVERT_FROM else palette.ink
 
 
+def settled(value: float) -> str:
+    """A number for reading; what rounds to nothing is `0.00`, without a sign."""
+    return number(value if abs(value) >= 0.005 else 0.0)
+
+
 def strip_tokens(
     tokens: Sequence[str], activations: Sequence[float], *, limit: float, palette: Palette
 ) -> list[dict[str, Any]]:
@@ -30,7 +35,7 @@ def strip_tokens(
         entries.append(
             {
                 "text": visible(text) or "∅",
-                "value": number(activation),
+                "value": settled(activation),
                 "fill": fill,
                 "ink": _ink(fill, palette),
             }

@@ -20,7 +20,6 @@ N_LARGEST_HEADS = 7
 ROW_HEIGHT = 27
 _LABEL_WIDTH = 118
 _VALUE_WIDTH = 52
-_SANS, _MONO = "Source Sans, sans-serif", "Source Code Pro, Source Code, monospace"
 TOTAL = "Pre-activation"
 
 
@@ -79,84 +78,88 @@ def waterfall_parts(
 
 
 def waterfall_rows(parts: tuple[Part, ...], pre_activation: float, prompt: str) -> pd.DataFrame:
-    """One bar a row: `role part start end next kind words`; the last one is the total, from 0.
+    """One bar a row: `role order part start end words`; the last bar is the total, from 0.
 
-    Bar i starts where bar i - 1 ended; `next` names the bar below it, for the linking line.
+    Bar i starts where bar i - 1 ended; its row and the row below are `order` and `below`.
     """
     rows: list[dict[str, Any]] = []
     at = 0.0
-    names = [part.label for part in parts] + [TOTAL]
     for order, part in enumerate(parts):
-        kind = "raises" if part.value >= 0 else "lowers"
         rows.append(
-            {"role": "part", "part": part.label, "start": at, "end": at + part.value,
-             "next": names[order + 1], "kind": kind, "words": signed(part.value)}
+            {"role": "raises" if part.value >= 0 else "lowers", "order": order, "below": order + 1,
+             "part": part.label, "start": at, "end": at + part.value, "words": signed(part.value)}
         )  # fmt: skip
         at += part.value
     rows.append(
-        {"role": "total", "part": TOTAL, "start": 0.0, "end": pre_activation, "kind": "total",
+        {"role": "total", "order": len(parts), "part": TOTAL, "start": 0.0, "end": pre_activation,
          "words": number(pre_activation)}
     )  # fmt: skip
-    shown = {"role": "shown", "part": TOTAL, "start": 0.0, "words": f"Shown for the prompt: {prompt}"}
-    rows.append(shown)
-    return pd.DataFrame(rows, columns=["role", "part", "start", "end", "next", "kind", "words"])
-
-
-def _y_axis(palette: Palette) -> alt.Axis:
-    is_total = f"datum.label == '{TOTAL}'"
-    return alt.Axis(
-        title=None, ticks=False, domain=False, grid=False, labelAlign="left", labelFontSize=13,
-        labelColor=palette.ink, labelPadding=_LABEL_WIDTH, minExtent=_LABEL_WIDTH,
-        maxExtent=_LABEL_WIDTH, labelLimit=_LABEL_WIDTH,
-        labelFontWeight={"condition": {"test": is_total, "value": 600}, "value": 400},
-        labelFont={"condition": {"test": "test(/^L[0-9]/, datum.label)", "value": _MONO}, "value": _SANS},
-    )  # fmt: skip
+    rows.append({"role": "shown", "order": 0, "start": 0.0, "words": f"Shown for the prompt: {prompt}"})
+    columns = ["role", "order", "below", "part", "start", "end", "words"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _x_axis(palette: Palette) -> alt.Axis:
     at_zero = "datum.value == 0"
     return alt.Axis(
         title=None, orient="bottom", ticks=False, domain=False, tickCount=4, labelFontSize=12,
-        labelColor=palette.muted, zindex=0,
+        labelColor=palette.muted, labelPadding=4, zindex=0,
         gridColor={"condition": {"test": at_zero, "value": palette.muted}, "value": palette.border},
         gridOpacity={"condition": {"test": at_zero, "value": 1}, "value": 0.6},
     )  # fmt: skip
+
+
+def _texts(base: alt.Chart, palette: Palette) -> list[alt.Chart]:
+    """Names at the left, values at the right; heads in the code face, the total bold."""
+    is_head = "test(/^L[0-9]/, datum.part)"
+    looks: tuple[tuple[str, dict[str, Any]], ...] = (
+        (f"datum.role != 'total' && {is_head}", {"font": "Source Code Pro, monospace"}),
+        (f"datum.role != 'total' && datum.role != 'shown' && !{is_head}", {}),
+        ("datum.role == 'total'", {"fontWeight": 600}),
+    )
+    layers: list[alt.Chart] = []
+    for which, style in looks:
+        of = base.transform_filter(which)
+        name: dict[str, Any] = {"fontSize": 13, "color": palette.ink, **style}
+        value: dict[str, Any] = {**name, "font": "Source Sans, sans-serif"}
+        layers += [
+            of.mark_text(align="left", dx=-_LABEL_WIDTH, limit=_LABEL_WIDTH - 6, **name).encode(
+                x=alt.value(0), text="part:N"
+            ),
+            of.mark_text(align="right", dx=_VALUE_WIDTH, **value).encode(
+                x=alt.value("width"), text="words:N"
+            ),
+        ]
+    return layers
 
 
 def waterfall_figure(
     rows: pd.DataFrame,
     *,
     palette: Palette,
+    n_bars: int,
     description: str = "Every part of the pre-activation, adding up from zero.",
 ) -> alt.LayerChart:
-    """The waterfall of `waterfall_rows`: orange raises, blue lowers, ink is the total."""
-    y = alt.Y(
-        "part:N", sort=None, axis=_y_axis(palette), scale=alt.Scale(paddingInner=0.42, paddingOuter=0.2)
-    )
+    """The waterfall of `waterfall_rows`: orange raises, blue lowers, ink is the total.
+
+    `n_bars` counts the total; the figure's height follows it.
+    """
+    band = alt.Scale(domain=list(range(n_bars)), paddingInner=0.42, paddingOuter=0.2)
+    base = alt.Chart(rows).encode(y=alt.Y("order:O", axis=None, scale=band))
     x = alt.X("start:Q", axis=_x_axis(palette), scale=alt.Scale(zero=True, nice=False))
-    base = alt.Chart(rows).encode(y=y)
-    bars = base.transform_filter("datum.role != 'shown'")
-    colour = alt.Color(
-        "kind:N", legend=None,
-        scale=alt.Scale(domain=["raises", "lowers", "total"],
-                        range=[palette.raises, palette.lowers, palette.ink]),
-    )  # fmt: skip
+    links = base.transform_filter("datum.role == 'raises' || datum.role == 'lowers'")
     tooltip = [alt.Tooltip("part:N", title="Part"), alt.Tooltip("words:N", title="Adds")]
-    parts = base.transform_filter("datum.role == 'part'")
-    words: dict[str, Any] = {"align": "right", "dx": _VALUE_WIDTH, "fontSize": 13, "color": palette.ink}
-    drawn = alt.layer(
-        parts.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(x="end:Q", y2="next:N"),
-        bars.mark_bar(cornerRadius=1).encode(x=x, x2="end:Q", color=colour, tooltip=tooltip),
-        parts.mark_text(**words).encode(x=alt.value("width"), text="words:N"),
-        base.transform_filter("datum.role == 'total'")
-        .mark_text(**words, fontWeight=600)
-        .encode(x=alt.value("width"), text="words:N"),
-        base.transform_filter("datum.role == 'shown'")
-        .mark_point(opacity=0, size=1)
-        .encode(x=x, description="words:N"),
-    )
-    sized = drawn.properties(
-        height=alt.Step(ROW_HEIGHT), description=description,
-        padding={"right": _VALUE_WIDTH + 6, "left": 4, "top": 4, "bottom": 4},
+    layers = [
+        links.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(x="end:Q", y2="below:O"),
+    ]
+    for role, colour in (("raises", palette.raises), ("lowers", palette.lowers), ("total", palette.ink)):
+        bars = base.transform_filter(f"datum.role == '{role}'").mark_bar(cornerRadius=1, color=colour)
+        layers.append(bars.encode(x=x, x2="end:Q", tooltip=tooltip))
+    layers += _texts(base, palette)
+    shown = base.transform_filter("datum.role == 'shown'")
+    layers.append(shown.mark_point(opacity=0, size=1).encode(x=x, description="words:N"))
+    sized = alt.layer(*layers).properties(
+        height=n_bars * ROW_HEIGHT, description=description,
+        padding={"right": _VALUE_WIDTH + 4, "left": _LABEL_WIDTH, "top": 4, "bottom": 4},
     )  # fmt: skip
     return cast(alt.LayerChart, sized)

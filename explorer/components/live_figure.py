@@ -20,6 +20,7 @@ from explorer.charts.style import Palette
 from explorer.components.figure import heading
 from explorer.components.theme import current_palette
 
+_ROWS = "rows"
 Draw = Callable[..., alt.TopLevelMixin]
 """A chart function: rows first, then `palette` and what else shapes the drawing, by name."""
 
@@ -30,8 +31,10 @@ def _specification(
 ) -> dict[str, Any]:
     chart: Any = draw(pd.DataFrame(columns=list(columns)), palette=colours, **dict(shape))
     spec = chart.to_dict()
-    for name in ("$schema", "config", "data", "datasets"):
+    for name in ("$schema", "config", "description"):
         spec.pop(name, None)
+    # Named, so that the browser has the rows when it first draws, and swaps them later.
+    spec["data"] = {"name": _ROWS}
     spec["usermeta"] = {"embedOptions": {"actions": False}}
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     return spec
@@ -61,4 +64,6 @@ def live_figure(
         return
     spec = _specification(draw, tuple(rows.columns), current_palette(), tuple(shape.items()))
     with st.container(key=key):
-        st.vega_lite_chart(rows, copy.deepcopy(spec), alt=alt_text, width="stretch")
+        st.vega_lite_chart(
+            spec=copy.deepcopy(spec) | {"datasets": {_ROWS: rows}}, alt=alt_text, width="stretch"
+        )

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.charts import live_heads, truncation, waterfall
 from explorer.charts import next_tokens as next_chart
 from explorer.charts.glossary import define, percent
-from explorer.charts.style import number
+from explorer.charts.token_strip import settled
 from explorer.components.chips import token_code
 from explorer.components.live_figure import live_figure
 from explorer.components.metrics import Metric, metrics
@@ -36,16 +37,16 @@ def numbers(store: Store, value: LiveValue) -> None:
     """Pre-activation, activation, and what the model makes of the neuron's token."""
     facts = store.manifest
     target = value.target
-    with st.container(key="live-metrics"):
+    with st.container(key="live-metrics"), st.columns([65, 35])[0]:
         metrics(
             [
                 Metric(
                     "Pre-activation",
-                    number(value.pre_activation),
+                    settled(value.pre_activation),
                     "",
                     define("Pre-activation", facts),
                 ),
-                Metric("Activation", number(value.activation), "", define("Activation", facts)),
+                Metric("Activation", settled(value.activation), "", define("Activation", facts)),
                 Metric(
                     f"P({token_code(target.text)}) next",
                     next_chart.percent(target.probability),
@@ -112,13 +113,16 @@ def parts(store: Store, value: LiveValue) -> None:
         caption="From nothing to the pre-activation. Orange raises it, blue lowers it.",
         alt_text="A waterfall: every part of the pre-activation, adding up from zero.",
         controls=controls,
+        n_bars=len(bars) + 1,
     )
 
 
 @contextmanager
-def pending_curve() -> Iterator[None]:
-    """While the curve is computed, the last one stands back: it belongs to another prompt."""
-    place = st.empty()
+def pending_curve(place: DeltaGenerator) -> Iterator[None]:
+    """While the curve is computed, the last one stands back: it belongs to another prompt.
+
+    `place` takes an element that is not seen.
+    """
     place.html(_PLACE.format("pending", "0.25"))
     yield
     place.html(_PLACE.format("done", "1"))
@@ -168,4 +172,5 @@ def next_tokens(store: Store, value: LiveValue) -> None:
         if best
         else "Probability of the neuron's token. The others come with the model.",
         alt_text="The most probable next tokens and their probabilities.",
+        n_rows=9,
     )

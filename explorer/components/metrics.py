@@ -21,7 +21,7 @@ class Metric(NamedTuple):
 _VALUE = (
     "margin:0;font-size:23px;font-weight:600;line-height:1.3;white-space:nowrap;color:var(--nt-ink)"
 )
-_OF = "margin-left:6px;font-size:13.5px;font-weight:400;color:var(--nt-muted)"
+_OF = "margin-left:2px;font-size:13.5px;font-weight:400;color:var(--nt-muted)"
 
 
 def metrics(numbers: Sequence[Metric]) -> None:
@@ -30,5 +30,5 @@ def metrics(numbers: Sequence[Metric]) -> None:
         for number in numbers:
             with st.container(gap=None, width="content"):
                 st.caption(number.name, help=number.help, width="content")
-                of = f'<span style="{_OF}">{html.escape(number.of)}</span>' if number.of else ""
+                of = f' <span style="{_OF}">{html.escape(number.of)}</span>' if number.of else ""
                 st.html(f'<p style="{_VALUE}">{html.escape(number.value)}{of}</p>')

@@ -22,7 +22,14 @@ from torch import Tensor
 
 from explorer.core.attribution import NeuronReader, neuron_reader
 from explorer.core.errors import UnsupportedModelError
-from explorer.core.model_files import load_parts, resolve_device, sha256_of_weights
+from explorer.core.model_files import (
+    LIBRARY_ERRORS,
+    ModelParts,
+    load_parts,
+    resolve_device,
+    sha256_of_weights,
+    unsupported,
+)
 from explorer.core.model_lean import make_lean
 from explorer.core.model_support import check_completeness, check_supported, shape_of
 from explorer.core.model_trace import Enough, Hook, Trace, Tracer, columns, hook
@@ -190,28 +197,35 @@ def load_model(source: str | Path, device: str = "auto") -> LanguageModel:
     property that is missing; the sum of parts is checked on a short run before the model is used.
     """
     parts = load_parts(str(source), resolve_device(device))
-    check_supported(parts.bridge)
-    probe = torch.arange(1, 9)[None] % parts.bridge.cfg.d_vocab
+    try:
+        check_supported(parts.bridge)
+        model = _folded(parts, str(source))
+        check_completeness(model)
+    except LIBRARY_ERRORS as error:
+        raise unsupported(str(source), error) from error
+    return model
+
+
+def _folded(parts: ModelParts, source: str) -> LanguageModel:
+    """Fold and centre; check that the predictions are still those of the model's own code."""
     with torch.no_grad():
-        before = cast(Tensor, parts.bridge(probe.to(parts.bridge.cfg.device))).log_softmax(-1)
         parts.bridge.enable_compatibility_mode()
         make_lean(parts.bridge)
-        after = cast(Tensor, parts.bridge(probe.to(parts.bridge.cfg.device))).log_softmax(-1)
-    if not torch.allclose(before, after, atol=1e-2):
+        found = cast(Tensor, parts.bridge(parts.probe.to(parts.bridge.cfg.device)))
+    if not torch.allclose(found.log_softmax(-1).cpu(), parts.predictions, atol=1e-2):
         raise UnsupportedModelError(
-            f"{source}: folding changes the model's predictions; choose a GPT-2 or GPT-NeoX model"
+            f"{source}: the folded model predicts otherwise than the model's own code; choose a GPT-2 "
+            "or GPT-NeoX model"
         )
-    model = LanguageModel(
+    return LanguageModel(
         parts.bridge,
         shape_of(parts.bridge),
         TextTokenizer(parts.tokenizer),
         name=parts.name,
-        source=str(source),
+        source=source,
         revision=parts.revision,
         weights_sha256=sha256_of_weights(parts.folder),
     )
-    check_completeness(model)
-    return model
 
 
 @lru_cache(maxsize=1)

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from explorer.core.errors import ModelNotFoundError, UnsupportedModelError
 
+LIBRARY_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What the model libraries raise for a model that they, or we, do not understand."""
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -24,6 +30,10 @@ class ModelParts:
     folder: Path
     name: str
     revision: str | None
+    probe: Tensor
+    """A short sequence of token ids, `[1 pos]`."""
+    predictions: Tensor
+    """Log-probabilities after each of them, by the model's own code, before anything was changed."""
 
 
 def resolve_device(device: str) -> str:
@@ -47,7 +57,7 @@ def find_folder(source: str) -> tuple[Path, str | None]:
     A hub name is downloaded (safetensors and tokenizer alone) into the hub's own cache.
     """
     folder = Path(os.path.expanduser(source))
-    if folder.is_dir():
+    if source.strip() and folder.is_dir():
         return folder, None
     if _looks_like_path(source) or not source.strip():
         raise ModelNotFoundError(
@@ -89,40 +99,62 @@ def sha256_of_weights(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _predict(hf_model: Any) -> tuple[Tensor, Tensor]:
+    """A short sequence and its log-probabilities by the model's own code."""
+    config = hf_model.config
+    length = min(8, getattr(config, "max_position_embeddings", None) or 8)
+    probe = torch.arange(1, 1 + length)[None] % config.vocab_size
+    with torch.no_grad():
+        return probe, hf_model(probe).logits.log_softmax(-1)
+
+
+def unsupported(source: str, error: BaseException) -> UnsupportedModelError:
+    """A library's error in one line that says what to do."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
+    return UnsupportedModelError(
+        f"{source} cannot be loaded as a causal language model ({reason}); give --model a "
+        "Hugging Face folder of a GPT-2 or GPT-NeoX model with config.json, safetensors and "
+        "tokenizer.json"
+    )
+
+
 def load_parts(source: str, device: str) -> ModelParts:
     """Load model and tokenizer in float32. Raises ModelNotFoundError or UnsupportedModelError."""
     folder, revision = find_folder(source)
     weight_files(folder)
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
     try:
-        hf_model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
             attn_implementation="eager",
             local_files_only=True,
+            output_loading_info=True,
         )
+        hf_model, loading = loaded
+        if loading["missing_keys"]:
+            # The library would fill them with random numbers.
+            raise ValueError(f"the weights lack {min(loading['missing_keys'])}")
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
+        probe, predictions = _predict(hf_model)
         from transformer_lens.model_bridge import TransformerBridge
 
         bridge = TransformerBridge.boot_transformers(
             str(folder), device=device, hf_model=hf_model, tokenizer=tokenizer
         )
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
-        raise UnsupportedModelError(
-            f"{source} cannot be loaded as a causal language model ({reason}); give --model a "
-            "Hugging Face folder with config.json, safetensors and tokenizer.json"
-        ) from error
+    except (*LIBRARY_ERRORS, SafetensorError, StrictDataclassError) as error:
+        raise unsupported(source, error) from error
     name = source.rstrip("/").rsplit("/", 1)[-1] if revision else _local_name(folder)
-    return ModelParts(bridge, tokenizer, folder, name, revision)
+    return ModelParts(bridge, tokenizer, folder, name, revision, probe, predictions)
 
 
 def _local_name(folder: Path) -> str:

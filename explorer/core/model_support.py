@@ -33,6 +33,10 @@ def _missing_property(bridge: Any) -> str | None:
     cfg = bridge.cfg
     get = lambda name, default=None: getattr(cfg, name, default)  # noqa: E731
     checks = (
+        (
+            not any(name.endswith("attn.hook_z") for name in bridge.hook_dict),
+            "has no attention heads whose outputs can be read",
+        ),
         (get("attn_only"), "has no MLP neurons (attention only)"),
         (bool(get("num_experts")), "has a mixture of experts instead of one MLP a layer"),
         (get("gated_mlp"), "has a gated MLP: a neuron's input is a product, not a sum"),
@@ -44,7 +48,11 @@ def _missing_property(bridge: Any) -> str | None:
             str(get("normalization_type")) not in ("LN", "LNPre"),
             "has no layer norm before its MLPs",
         ),
-        (get("use_normalization_before_and_after"), "has norms after its blocks"),
+        (
+            get("use_normalization_before_and_after")
+            or not getattr(bridge.original_model.config, "do_layer_norm_before", True),
+            "has norms after its blocks",
+        ),
         (
             get("positional_embedding_type") not in ("standard", "rotary"),
             f"has {get('positional_embedding_type')} positions (neither learned nor rotary)",

@@ -9,6 +9,7 @@ import pandas as pd
 from explorer.charts.style import signed
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId, visible
+from explorer.resources.neuron_tables import NeuronTables
 
 MAX_NEURONS = 14
 """Neurons shown of those that a head serves."""
@@ -69,5 +70,32 @@ def reaching_heads(store: Store, neuron: NeuronId) -> list[HeadId]:
     """All heads that write to a neuron's input, by layer."""
     shape = store.shape
     return [
-        HeadId.from_flat(flat, shape.n_heads) for flat in range(shape.n_reaching_heads(neuron.layer))
+        HeadId.from_flat(flat, shape.n_heads)
+        for flat in range(shape.n_reaching_heads(neuron.layer))
     ]
+
+
+def attention_data(
+    tables: NeuronTables, head: HeadId, weights: dict[int, Sequence[float]]
+) -> pd.DataFrame:
+    """The prompts with the head's activity, contribution and attention, to take away."""
+    active, contributions = tables.active_prompts(head), tables.contributions(head)
+    rows = []
+    for p in tables.prompts.to_dict("records"):
+        prompt_id = int(p["prompt_id"])
+        row = weights.get(prompt_id)
+        rows.append(
+            {
+                "prompt": int(p["rank"]),
+                "prompt_id": prompt_id,
+                "split": p["split"],
+                "active": prompt_id in active,
+                "contribution (pre-activation)": contributions[prompt_id],
+                "kept text": p["kept"],
+                "attention to start": None if row is None else float(row[0]),
+                "attention to kept tokens": "–"
+                if row is None
+                else " ".join(f"{float(w):.3f}" for w in row[1:]),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -35,6 +35,16 @@ class MapTables:
     """Heads of the model."""
     note: str
     """Which columns were left out, and why; empty when all are shown."""
+    n_pairs: int
+    """Pairs of the run in which the head can reach the neuron, shown or not."""
+    n_studied: int
+    studied_heads_per_neuron: dict[str, float]
+    """Mean number of studied heads, of `random` neurons and of all others (`chosen`)."""
+
+    @property
+    def data(self) -> pd.DataFrame:
+        """The pairs shown, as a person takes them away."""
+        return self.pairs.drop(columns=["layer", "name", "shown"])
 
 
 def _pairs(store: Store, split: str) -> pd.DataFrame:
@@ -46,7 +56,10 @@ def _pairs(store: Store, split: str) -> pd.DataFrame:
         {
             "neuron": [str(n) for n in neurons],
             "layer": rows["layer"],
-            "name": [neuron_name(n, texts[int(t)]) for n, t in zip(neurons, rows["token_id"], strict=True)],
+            "name": [
+                neuron_name(n, texts[int(t)])
+                for n, t in zip(neurons, rows["token_id"], strict=True)
+            ],
             "token": [texts[int(t)] for t in rows["token_id"]],
             "kind": rows["kind"],
             "head": [HeadId(int(a), int(b)).label for a, b in heads],
@@ -113,6 +126,21 @@ def shown_heads(pairs: pd.DataFrame, heads: list[str], max_cells: int) -> tuple[
     )
 
 
+def _studied_heads(pairs: pd.DataFrame) -> dict[str, float]:
+    kind = pairs["kind"].where(pairs["kind"] == "random", "chosen")
+    per_neuron = pairs.groupby([kind, "neuron"])["studied"].sum()
+    return {str(k): float(v) for k, v in per_neuron.groupby(level=0).mean().items()}
+
+
+def read_sort(sort: str | None) -> tuple[str, str]:
+    """Rows' and columns' order from the URL's `rows-columns`; what cannot be read is `layer`."""
+    rows, _, columns = (sort or "").partition("-")
+    return (
+        rows if rows in ROW_SORTS else ROW_SORTS[0],
+        columns if columns in COLUMN_SORTS else COLUMN_SORTS[0],
+    )
+
+
 def map_tables(
     store: Store, split: str, measure: str, rows: str, columns: str, max_cells: int = MAX_CELLS
 ) -> MapTables:
@@ -134,4 +162,7 @@ def map_tables(
         limit=signed_limit(pairs["contribution"].dropna()),
         n_heads=shape.n_layers * shape.n_heads,
         note=note,
+        n_pairs=len(pairs),
+        n_studied=int(pairs["studied"].sum()),
+        studied_heads_per_neuron=_studied_heads(pairs),
     )

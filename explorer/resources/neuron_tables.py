@@ -94,7 +94,10 @@ class NeuronTables:
     @cached_property
     def medians(self) -> dict[str, float]:
         """Medians over the prompts: `n_kept`, `n_whole` (tokens) and `probability`."""
-        return {name: float(self.prompts[name].median()) for name in ("n_kept", "n_whole", "probability")}
+        return {
+            name: float(self.prompts[name].median())
+            for name in ("n_kept", "n_whole", "probability")
+        }
 
     @property
     def n_first_choice(self) -> int:
@@ -154,6 +157,14 @@ def default_neuron(store: Store, token: str | None) -> NeuronId | None:
     mine = next(frame for frame in candidates if not frame.empty)
     best = mine.sort_values("congruence", ascending=False, kind="stable").iloc[0]
     return NeuronId(int(best["layer"]), int(best["neuron"]))
+
+
+def top_head(store: Store, neuron: NeuronId) -> HeadId | None:
+    """The head a neuron's page leads to: studied first, then by share active; None without any."""
+    first = store.head_activity(neuron, "train").head(1)
+    if first.empty:
+        return None
+    return HeadId(int(first["head_layer"].iloc[0]), int(first["head"].iloc[0]))
 
 
 def studied_row(store: Store, neuron: NeuronId) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ def _trouble(store: Store, status: ModelStatus) -> None:
         st.button("Try again", key="live-retry", on_click=models.fetch, args=(store,))
 
 
-@st.fragment(run_every=0.4)
+@st.fragment(run_every=0.7)
 def _await_model(store: Store) -> None:
     """Draws nothing; has the page drawn anew once the model has come or failed."""
     if models.model_status(store).state not in ("loading", "waiting"):
@@ -120,9 +120,7 @@ def _strip(value: LiveValue, limits: LiveScales) -> None:
         frame.empty(f"Only the last {len(value.tokens):,} tokens are used.")
 
 
-def _figures(
-    store: Store, value: LiveValue, stored: StoredPrompt | None, by_model: bool
-) -> None:
+def _figures(store: Store, value: LiveValue, stored: StoredPrompt | None, by_model: bool) -> None:
     limits = scales(store, value)
     _strip(value, limits)
     live_panels.numbers(store, value)
@@ -134,9 +132,10 @@ def _figures(
     with right:
         place = st.container()
         live_panels.next_tokens(store, value)
+        unseen = st.empty()
     with place:
         if by_model:
-            with live_panels.pending_curve():
+            with live_panels.pending_curve(unseen):
                 curve = models.curve(store, value)
             live_panels.curve(store, value, curve)
         elif stored is not None:

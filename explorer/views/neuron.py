@@ -88,7 +88,9 @@ def _metrics(store: Store, tables: NeuronTables) -> None:
 
 
 def _controls(store: Store, neuron: NeuronId, head: HeadId | None) -> None:
-    with st.container(key="nt-controls", horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(
+        key="nt-controls", horizontal=True, vertical_alignment="center", gap="medium"
+    ):
         neuron_picker(store, neuron)
         if head is not None:
             frame.link("head", f"Meet head {head.label} →", head=head)
@@ -157,9 +159,13 @@ def _heads(
             rank=rank,
             head=head,
         ),
-        tables.cells.rename(columns={"rank": "prompt", "contribution": "contribution (pre-activation)"}),
+        tables.cells.rename(
+            columns={"rank": "prompt", "contribution": "contribution (pre-activation)"}
+        ),
         key="neuron-heads",
-        help=define("Contribution", store.manifest) + " Dot, active: " + define("Active", store.manifest),
+        help=define("Contribution", store.manifest)
+        + " Dot, active: "
+        + define("Active", store.manifest),
         caption="Dot = active. Studied heads first, in bold, then by share active"
         + (f"; {more} left out." if more > 0 else "."),
         on_select=partial(_pick_cell, key, tables),
@@ -217,7 +223,9 @@ def _not_studied(store: Store, neuron: NeuronId) -> None:
         f"{neuron.label}{named}",
         "No prompts are stored for this neuron. Its weights are below; open it in Live to probe it.",
     )
-    with st.container(key="nt-controls", horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(
+        key="nt-controls", horizontal=True, vertical_alignment="center", gap="medium"
+    ):
         neuron_picker(store, neuron)
         frame.link("live", "Open it in Live →", prompt=None, text=None, pos=None)
     with st.columns([58, 42], gap="large")[0]:
@@ -247,7 +255,9 @@ def render() -> None:
     if prompt is None:
         with left:
             split_switch(tables.split, "neuron-split")
-            frame.empty(f"No {tables.split} prompt is kept: no document there activates the neuron.")
+            frame.empty(
+                f"No {tables.split} prompt is kept: no document there activates the neuron."
+            )
     else:
         _prompts(store, tables, prompt, chosen.head, left, right)
     with right:
@@ -255,7 +265,12 @@ def render() -> None:
 
 
 def _prompts(
-    store: Store, tables: NeuronTables, prompt: dict[str, Any], head: HeadId | None, left: Any, right: Any
+    store: Store,
+    tables: NeuronTables,
+    prompt: dict[str, Any],
+    head: HeadId | None,
+    left: Any,
+    right: Any,
 ) -> None:
     rank = int(prompt["rank"])
     all_shown = bool(st.session_state.get(_ALL)) or rank > N_FIRST

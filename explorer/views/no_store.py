@@ -44,15 +44,15 @@ def render() -> None:
     )
     if _MAKEFILE.is_file():
         st.html('<p class="nt-text">The demo, with a small model, in about two minutes:</p>')
-        st.code("make demo", language="bash")
+        st.code("make demo", language=None)
     st.html(
         '<p class="nt-text">From a model (a Hugging Face folder or hub name) and a corpus '
         "(<code>.txt</code>, <code>.jsonl</code> or <code>.parquet</code>):</p>"
     )
     out = "" if folder == Path("runs").absolute() else f" --out '{folder}'"
-    st.code(_COMMAND + out, language="bash")
+    st.code(_COMMAND + out, language=None)
     st.html('<p class="nt-text">Runs in another folder:</p>')
-    st.code("python -m explorer --store DIR", language="bash")
+    st.code("python -m explorer --store DIR", language=None)
     unreadable = current_runs().unreadable
     if unreadable:
         _unreadable(unreadable)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from explorer.core.accumulate import Peaks, TopDocuments, document_peaks
+from explorer.core.accumulate import Peaks, TopDocuments, document_peaks, reading_marks
 from explorer.core.errors import CorpusError
 from explorer.core.model import LanguageModel
 from explorer.core.types import NeuronId
@@ -117,16 +117,19 @@ def _scan_shard(
             np.concatenate([a for _, a, _ in found]),
             np.concatenate([p for _, _, p in found]),
         )
-        best.update(np.array([ids[i] for i in mine]), activation, position)
+        marks = reading_marks(encoded, job.model.max_prompt_tokens, position)
+        best.update(np.array([ids[i] for i in mine]), activation, position, marks)
     counts = {"n_documents": [len(mine)], "n_tokens": [sum(len(e) for e in encoded)]}
     return {"peaks": _peaks_table(best.result()), "counts": pa.table(counts)}
 
 
 def _peaks_table(peaks: Peaks) -> pa.Table:
     neuron, rank = np.nonzero(peaks.doc_id >= 0)
+    assert peaks.mark is not None
     return pa.table({
         "neuron": neuron, "rank": rank, "activation": peaks.activation[neuron, rank],
         "doc_id": peaks.doc_id[neuron, rank], "position": peaks.position[neuron, rank],
+        "mark": peaks.mark[neuron, rank],
     })  # fmt: skip
 
 
@@ -136,10 +139,12 @@ def _peaks_of(table: pa.Table, n_neurons: int) -> Peaks:
     shape = (n_neurons, int(rank.max()) + 1 if len(rank) else 0)
     activation = np.full(shape, -np.inf, dtype=np.float32)
     doc_id, position = np.full(shape, -1), np.full(shape, -1)
+    mark = np.zeros(shape, dtype=np.uint64)
     activation[neuron, rank] = table.column("activation").to_numpy()
     doc_id[neuron, rank] = table.column("doc_id").to_numpy()
     position[neuron, rank] = table.column("position").to_numpy()
-    return Peaks(activation, doc_id, position)
+    mark[neuron, rank] = table.column("mark").to_numpy()
+    return Peaks(activation, doc_id, position, mark)
 
 
 def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:

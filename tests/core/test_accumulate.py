@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_merging_is_associative_and_order_independent(
 ) -> None:
     n = len(found[0])
     edges = [0, *sorted((min(first, n), min(second, n))), n]
-    pieces = [list(range(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [list(range(a, b)) for a, b in pairwise(edges)]
     results = []
     for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
         left = part(found, pieces[order[0]], k)

@@ -42,23 +42,23 @@ N_TOKENS = len(VOCABULARY) + PADDING_IDS
 def manifest(**changes: Any) -> dict[str, Any]:
     """The manifest's facts as Python values; `changes` replace or add some."""
     facts: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION, "run_id": "seeded", "preset": None, "out": "runs",
         "model": "assets/demo/model", "model_name": "seeded model", "revision": None,
-        "weights_sha256": "0" * 64,
+        "weights_sha256": "0" * 64, "weight_processing": "layer norms folded, weights centred",
         "corpus": "assets/demo/corpus/train.jsonl", "corpus_name": "seeded corpus",
-        "test_corpus": "assets/demo/corpus/test.jsonl",
-        "weight_processing": "layer norm folded, writing weights centred",
+        "test_corpus": "assets/demo/corpus/test.jsonl", "corpus_sha256": {"train": "1", "test": "2"},
         "n_layers": N_LAYERS, "n_heads": N_HEADS, "d_model": 16, "d_head": 2, "d_mlp": D_MLP,
         "d_vocab": N_TOKENS, "n_ctx": 64, "parallel_blocks": False, "rotary": False,
-        "layers": "last:2", "studied_layers": list(STUDIED_LAYERS), "neurons_per_layer": 4,
-        "tokens": " come", "neurons": None, "random_neurons_per_layer": 2,
-        "prompts": N_PROMPTS, "candidates": 10 * N_PROMPTS, "max_prompt_tokens": 100,
-        "keep_ratio": 0.8, "active_rule": "mean+2sd", "explainer": "none", "device": "cpu",
-        "seed": 0,
-        "warnings": {"repeated prompts": 3, "neurons that ran out of candidates": 1},
-        "documents_read": 100, "tokens_read": 5000, "code_version": "0.1.0",
-        "start": "2026-11-01T10:00:00+00:00", "end": "2026-11-01T10:01:00+00:00",
-        "seconds_per_stage": {"neurons": 1.5, "prompts": 20.0, "heads": 4.0},
+        "blocks": "sequential", "layers": "last:2", "studied_layers": list(STUDIED_LAYERS),
+        "neurons_per_layer": 4, "tokens": [" come"], "neurons": [],
+        "random_neurons_per_layer": 2, "prompts": N_PROMPTS, "candidates": 10 * N_PROMPTS,
+        "max_prompt_tokens": 100, "keep_ratio": 0.8, "active_rule": "mean+2sd",
+        "explainer": "none", "device": "auto", "device_used": "cpu", "seed": 0, "force": False,
+        "warnings": {"repeated texts passed over": 3, "neurons that ran out of candidates": 1},
+        "documents": {"train": 100, "test": 100}, "tokens_read": {"train": 5000, "test": 5000},
+        "code_version": "0.1.0", "library_versions": {"torch": "2.13.0"},
+        "start": "2026-11-01T10:00:00.000+00:00", "end": "2026-11-01T10:01:00.000+00:00",
+        "seconds": {"congruence": 1.5, "scan": 20.0, "prompts": 9.0, "heads": 4.0},
     }  # fmt: skip
     return facts | changes
 
@@ -191,9 +191,17 @@ def tables(seed: int = 0, **manifest_changes: Any) -> dict[str, pa.Table]:
     return {name: _columns(name, table) for name, table in rows.items()}
 
 
+_WRITTEN: dict[str, bytes] = {}
+
+
 def write_seeded_store(folder: Path, name: str = "seeded", seed: int = 0, **changes: Any) -> Path:
     """Write `folder/name.duckdb` and return its path; `changes` go to the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.duckdb"
-    write_store(path, tables(seed, **changes))
+    key = json.dumps([seed, changes], sort_keys=True)
+    if key in _WRITTEN:  # the same file again, without the seconds it takes to make
+        path.write_bytes(_WRITTEN[key])
+    else:
+        write_store(path, tables(seed, **changes))
+        _WRITTEN[key] = path.read_bytes()
     return path

@@ -95,7 +95,7 @@ def test_bytes_that_are_not_utf8_are_replaced_and_counted_by_document(tmp_path: 
     path = tmp_path / "a.txt"
     good = "an author's own \ufffd".encode()  # the control: U+FFFD that the file really holds
     path.write_bytes(b"caf\xe9 \xff\n\n" + good + b"\n\n\xff\n\xfe\n\nfine")
-    assert list(documents(str(path)))[0] == "caf\ufffd \ufffd"
+    assert next(documents(str(path))) == "caf\ufffd \ufffd"
     assert (survey(str(path)).n_documents, survey(str(path)).n_replaced) == (4, 2)
     lines = tmp_path / "a.jsonl"
     lines.write_bytes(b'{"text": "caf\xe9"}\n{"text": "' + good + b'"}\n{"text": "half \\ud83d"}\n')
@@ -126,18 +126,14 @@ def test_shards_are_cut_by_count_and_size_and_lose_nothing(tmp_path: Path) -> No
     parts = list(shards(path, max_documents=7, max_characters=40))
     assert [text for _, part in parts for text in part] == texts
     assert [first for first, _ in parts] == [
-        sum(map(len, (p for _, p in parts[:i]))) for i in range(len(parts))
-    ]  # noqa: E501
+        sum(len(part) for _, part in parts[:i]) for i in range(len(parts))
+    ]
     assert all(len(part) <= 7 for _, part in parts)
     assert all(sum(map(len, part)) <= 40 for _, part in parts)
     assert any(len(part) == 7 for _, part in parts)
     assert any(len(part) < 7 for _, part in parts[:-1])  # size cut some
     huge = str(write_jsonl(tmp_path / "b.jsonl", ["a", "x" * 100, "b"]))
     assert [len(part) for _, part in shards(huge, max_characters=40)] == [1, 1, 1]
-
-
-def broken_jsonl(path: Path) -> None:
-    path.write_text('{"text": "a"}\n\n{"text": "b"\n')
 
 
 @pytest.mark.parametrize(

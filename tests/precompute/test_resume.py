@@ -1,0 +1,286 @@
+"""A run that was stopped, killed or damaged anywhere goes on with the same command, does only what is
+missing, and publishes bit for bit what an undisturbed run publishes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explorer.core.runs import list_runs
+from precompute import corpus, prepare, publish
+from precompute.checkpoint import ShardFolder
+from precompute.stages import scan
+from tests.precompute.calling import (
+    CLOCK,
+    Outcome,
+    assert_refused,
+    call,
+    manifest,
+    stores,
+    tables,
+    write_jsonl,
+)
+
+Call = tuple[object, ...]
+SHARD = (5, 1 << 20)
+"""Documents and characters of a shard, so that 16 documents are four shards."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_shards() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus.shards, "__defaults__", SHARD)
+        yield
+
+
+class SaveLog:
+    """The shards that were saved, and a way to stop right after the n-th of them."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.stop_after: int | None = None
+
+    def take(self) -> list[str]:
+        names, self.names = self.names, []
+        return names
+
+
+@pytest.fixture(autouse=True, scope="module")
+def saves(small_shards: None) -> Iterator[SaveLog]:
+    log, save = SaveLog(), ShardFolder.save
+
+    def logged(folder: ShardFolder, name: str, rows: Any) -> None:
+        save(folder, name, rows)
+        log.names.append(f"{folder.path.name}/{name}")
+        if len(log.names) == log.stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardFolder, "save", logged)
+        yield log
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    quick_call: Call, saves: SaveLog, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Outcome, list[str]]:
+    """A run that nothing disturbs, and the shards that it saved."""
+    saves.take()
+    outcome = call(*quick_call, "--out", tmp_path_factory.mktemp("undisturbed"))
+    assert outcome.status == 0, outcome.stderr
+    return outcome, saves.take()
+
+
+def assert_same_store(outcome: Outcome, expected: Outcome) -> None:
+    assert outcome.store.name == expected.store.name
+    assert tables(outcome.store) == tables(expected.store)
+    found, wanted = (manifest(o.store, without={*CLOCK, "out"}) for o in (outcome, expected))
+    assert found == wanted
+
+
+def interrupt(saves: SaveLog, after: int, *argv: object) -> list[str]:
+    """Ctrl-C right after the n-th shard is saved; the shards saved until then."""
+    saves.take()
+    saves.stop_after = after
+    outcome = call(*argv)
+    saves.stop_after = None
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr.splitlines()[-1].startswith("stopped; what is done is kept")
+    assert "Traceback" not in outcome.stderr
+    return saves.take()
+
+
+def assert_only_unfinished(out: Path) -> None:
+    assert [path.suffix for path in out.iterdir()] == [".partial"]
+    assert list_runs(out) == list_runs(out / "no such folder")  # nothing to list, nothing to report
+
+
+@pytest.mark.parametrize("after", [2, 5, 9, 12])
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    after: int, quick_call: Call, undisturbed: tuple[Outcome, list[str]], saves: SaveLog, tmp_path: Path
+) -> None:  # fmt: skip
+    expected, every_shard = undisturbed
+    assert len(every_shard) == 3 + 2 * 4 + 1 + 1  # layers, documents of two splits, prompts, heads
+    done = interrupt(saves, after, *quick_call, "--out", tmp_path)
+    assert done == every_shard[:after]
+    assert_only_unfinished(tmp_path)
+    outcome = call(*quick_call, "--out", tmp_path)
+    assert saves.take() == every_shard[after:]
+    assert_same_store(outcome, expected)
+    assert [path.name for path in tmp_path.iterdir()] == [expected.store.name]
+
+
+DEADLY = f"""
+import importlib, os, signal, sys
+from precompute import corpus
+corpus.shards.__defaults__ = {SHARD}
+module, name, count = sys.argv[1].split(":")
+owner = importlib.import_module(module)
+*path, name = name.split(".")
+for part in path: owner = getattr(owner, part)
+real, calls = getattr(owner, name), []
+def deadly(*args, **options):
+    result = real(*args, **options)
+    calls.append(name)
+    if len(calls) == int(count): os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, deadly)
+from precompute.__main__ import main
+sys.exit(main(sys.argv[2:]))
+"""
+"""The job in a process of its own, killed right after the n-th call of a function."""
+
+
+def test_a_job_killed_three_times_still_publishes_the_same(
+    quick_call: Call, undisturbed: tuple[Outcome, list[str]], saves: SaveLog, tmp_path: Path
+) -> None:
+    """While a shard is half written, while prompts are truncated, and with the store written but
+    not yet in its place."""
+    repository = str(Path(__file__).parents[2])
+    for moment in ("os:fsync:12", "precompute.stages.prompts:SuffixRunner.run:4",
+                   "precompute.publish:write_store:1"):  # fmt: skip
+        argv = [*map(str, quick_call), "--out", str(tmp_path)]
+        killed = subprocess.run(
+            [sys.executable, "-c", DEADLY, moment, *argv], cwd=repository, capture_output=True,
+            check=False, env={**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())},
+        )  # fmt: skip
+        assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, b""), killed.stderr.decode()
+        assert_only_unfinished(tmp_path)
+    saves.take()
+    outcome = call(*quick_call, "--out", tmp_path)
+    assert saves.take() == []
+    assert_same_store(outcome, undisturbed[0])
+    assert [path.name for path in tmp_path.iterdir()] == [outcome.store.name]
+
+
+def _flip(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def _halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(("damage", "kind"), [(_flip, "arrow"), (_halve, "arrow"), (_flip, "json")])
+def test_damaged_shards_are_found_and_they_alone_are_done_again(
+    damage: Callable[[Path], None], kind: str, quick_call: Call, saves: SaveLog, tmp_path: Path,
+    undisturbed: tuple[Outcome, list[str]],
+) -> None:  # fmt: skip
+    expected, every_shard = undisturbed
+    interrupt(saves, 13, *quick_call, "--out", tmp_path)  # all is saved, nothing published
+    work = next(tmp_path.glob("*.partial"))
+    damaged = [every_shard[i] for i in (1, 4, 8, 11, 12)]  # one of each stage
+    for shard in damaged:
+        damage(sorted(work.glob(f"{shard}.*{kind}"))[0])
+    outcome = call(*quick_call, "--out", tmp_path)
+    assert saves.take() == damaged
+    assert_same_store(outcome, expected)
+
+
+def test_a_finished_run_is_named_again_without_work(
+    quick_call: Call, undisturbed: tuple[Outcome, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = undisturbed[0].store
+    before = (path.read_bytes(), path.stat().st_mtime_ns)
+    with monkeypatch.context() as patch:
+        patch.delattr(prepare, "load_model")  # not even the model is loaded
+        again = call(*quick_call, "--out", path.parent)
+    assert again.stdout == f"{path}\n"
+    assert "finished already" in again.stderr
+    assert "--force" in again.stderr
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_force_runs_again_beside_the_old_store(
+    quick_call: Call, undisturbed: tuple[Outcome, list[str]], saves: SaveLog, tmp_path: Path
+) -> None:
+    expected, every_shard = undisturbed
+    old = tmp_path / expected.store.name
+    shutil.copy(expected.store, old)
+    before = old.read_bytes()
+    saves.take()
+    forced = call(*quick_call, "--out", tmp_path, "--force")
+    assert saves.take() == every_shard
+    assert forced.store == tmp_path / f"{old.stem}-2.duckdb"
+    assert tables(forced.store) == tables(old)
+    assert (manifest(forced.store)["run_id"], manifest(forced.store)["force"]) == (
+        f"{old.stem}-2",
+        True,
+    )
+    assert old.read_bytes() == before
+    assert [run.path for run in list_runs(tmp_path).runs] == [forced.store, old]  # newest first
+    assert call(*quick_call, "--out", tmp_path).store == forced.store
+
+
+@pytest.fixture(scope="module")
+def unfinished(quick_call: Call, saves: SaveLog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every shard of the quick run, not published."""
+    out = tmp_path_factory.mktemp("unfinished")
+    interrupt(saves, 13, *quick_call, "--out", out)
+    return out
+
+
+@pytest.mark.parametrize(
+    "change", ["--keep-ratio=0.5", "--seed=3", "--active-rule=top:2", "corpus"]
+)
+def test_another_run_takes_no_shard_that_the_change_shapes(
+    change: str, quick_call: Call, quick_texts: list[str], unfinished: Path, tmp_path: Path,
+    undisturbed: tuple[Outcome, list[str]],
+) -> None:  # fmt: skip
+    """Same model and corpus name, so the same work folder: what it holds must not leak over."""
+    more: Call = (change,)
+    if change == "corpus":
+        more = ("--corpus", write_jsonl(tmp_path / "quick.jsonl", quick_texts[::-1]))
+    out = tmp_path / "out"
+    shutil.copytree(unfinished, out)
+    beside = call(*quick_call, *more, "--out", out)
+    alone = call(*quick_call, *more, "--out", tmp_path / "alone")
+    assert_same_store(beside, alone)
+    expected = undisturbed[0].store
+    assert beside.store.name != expected.name
+    assert tables(beside.store) != tables(expected)
+    assert call(*quick_call, "--out", out).store.name == expected.name  # the first goes on
+
+
+def test_a_second_job_in_the_same_folder_is_refused(
+    quick_call: Call, undisturbed: tuple[Outcome, list[str]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The second is called while the first is in the midst of its scan."""
+    second: list[Outcome] = []
+    real = scan.run
+
+    def busy(*args: Any) -> Any:
+        second.append(call(*quick_call, "--out", tmp_path))
+        return real(*args)
+
+    monkeypatch.setattr(scan, "run", busy)
+    first = call(*quick_call, "--out", tmp_path)
+    assert_refused(second[0], 1, "another job is working in", str(tmp_path), "--out")
+    assert_same_store(first, undisturbed[0])
+
+
+def test_a_job_stopped_just_after_publishing_has_published(
+    quick_call: Call, undisturbed: tuple[Outcome, list[str]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def stop(job: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "clean_up", stop)
+        assert call(*quick_call, "--out", tmp_path).status == 1
+    assert stores(tmp_path) == [undisturbed[0].store.name]
+    assert_same_store(call(*quick_call, "--out", tmp_path), undisturbed[0])
+    assert publish.free_path(tmp_path, undisturbed[0].store.stem).stem.endswith("-2")

@@ -19,6 +19,7 @@ from explorer.components.page_error import show_page  # noqa: E402
 from explorer.resources.stores import current_runs  # noqa: E402
 
 PAGES = ("tokens", "neuron", "head", "map", "live", "about")
+HOME = "tokens"
 
 
 def _page(name: str) -> Callable[[], None]:
@@ -37,13 +38,14 @@ def main() -> None:
         name: st.Page(
             _page(name if has_runs else "no_store"),
             title=name.capitalize(),
-            url_path=name,
-            default=name == "tokens",
+            url_path="home" if name == HOME else name,
+            default=name == HOME,
         )
         for name in PAGES
     }
-    alias = st.Page(_page("tokens" if has_runs else "no_store"), title="Tokens",
-                    url_path="home", visibility="hidden")  # fmt: skip
+    # The home page lies at `/`; its own name is a way to it too.
+    alias = st.Page(_page(HOME if has_runs else "no_store"), title=HOME.capitalize(), url_path=HOME,
+                    visibility="hidden")  # fmt: skip
     register_pages(pages)
     st.navigation([*pages.values(), alias], position="top" if has_runs else "hidden").run()
 

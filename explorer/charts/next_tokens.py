@@ -90,9 +90,13 @@ def next_token_figure(
             of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(text="words:N"),
         ]  # fmt: skip
     room = base.transform_filter("datum.role == 'room'")
-    layers.append(room.mark_point(opacity=0, size=1).encode(description="words:N"))
+    layers.append(room.mark_point(opacity=0, size=1))
+    # Invisible, as wide as labels may be: without it every new token would move the plot.
+    wide = room.mark_rule(opacity=0).encode(
+        x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
+    )
+    layers.append(wide)
     drawn = alt.layer(*layers).properties(
-        height=n_rows * ROW_HEIGHT, description=description,
-        padding={"left": _LABEL_WIDTH, "right": 4, "top": 4, "bottom": 4},
-    )  # fmt: skip
+        height=n_rows * ROW_HEIGHT, description=description
+    )
     return cast(alt.LayerChart, drawn)

@@ -17,6 +17,8 @@ from explorer.charts.token_text import ending, passage, token_html
 
 ROW_HEIGHT = 29
 HEADING_HEIGHT = 36
+WHITE = "#ffffff"
+"""On the middle tints of the dark theme its ink is too faint for text."""
 _REMOVED_SHOWN = 40
 """Characters of the removed prefix that are shown, its end."""
 
@@ -85,7 +87,7 @@ def _tint_css() -> str:
     rules = []
     for step, (light, dark) in enumerate(zip(LIGHT.amounts, DARK.amounts, strict=True)):
         on_light = text_on(light, (LIGHT.ink, LIGHT.page))
-        on_dark = text_on(dark, (DARK.ink, DARK.page))
+        on_dark = text_on(dark, (DARK.ink, DARK.page, WHITE))
         text = f"light-dark({on_light}, {on_dark})"
         rules.append(f".t{step}{{background:light-dark({light},{dark});color:{text}}}")
         if step > 2:

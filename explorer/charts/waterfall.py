@@ -157,9 +157,14 @@ def waterfall_figure(
         layers.append(bars.encode(x=x, x2="end:Q", tooltip=tooltip))
     layers += _texts(base, palette)
     shown = base.transform_filter("datum.role == 'shown'")
-    layers.append(shown.mark_point(opacity=0, size=1).encode(x=x, description="words:N"))
-    sized = alt.layer(*layers).properties(
-        height=n_bars * ROW_HEIGHT, description=description,
-        padding={"right": _VALUE_WIDTH + 4, "left": _LABEL_WIDTH, "top": 4, "bottom": 4},
-    )  # fmt: skip
+    # Invisible, as wide as names and values may be: without it every new name would move the plot.
+    layers += [
+        shown.mark_rule(opacity=0).encode(
+            x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
+        ),
+        shown.mark_text(align="right", dx=_VALUE_WIDTH, opacity=0, text=".").encode(
+            x=alt.value("width")
+        ),
+    ]
+    sized = alt.layer(*layers).properties(height=n_bars * ROW_HEIGHT, description=description)
     return cast(alt.LayerChart, sized)

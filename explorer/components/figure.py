@@ -78,7 +78,8 @@ def _menu(
     lines = [line for line in (caption, f"{run} · {today()}", page_link_url()) if line]
     name = file_stem(run, title)
     with st.container(key=f"nt-menu-{key}", width="content"):
-        box = st.popover("⤓", help=f"Download, or show as table: {title}")
+        # The style sheet draws the label as ⤓; its words are for those who cannot see it.
+        box = st.popover(f"{title}: download, or show as table", help="Download, or show as table")
     with box:
         st.download_button("CSV", partial(to_csv, data), f"{name}.csv", "text/csv",
                            key=f"{key}-csv", on_click="ignore", type="tertiary")  # fmt: skip

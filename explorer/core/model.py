@@ -217,10 +217,16 @@ def _folded(parts: ModelParts, source: str) -> LanguageModel:
             f"{source}: the folded model predicts otherwise than the model's own code; choose a GPT-2 "
             "or GPT-NeoX model"
         )
+    shape, tokenizer = shape_of(parts.bridge), TextTokenizer(parts.tokenizer)
+    if tokenizer.n_ids > shape.d_vocab:
+        raise UnsupportedModelError(
+            f"{source}: the tokenizer has ids up to {tokenizer.n_ids - 1}, the model's embedding "
+            f"{shape.d_vocab} rows; give --model a folder whose tokenizer is the model's own"
+        )
     return LanguageModel(
         parts.bridge,
-        shape_of(parts.bridge),
-        TextTokenizer(parts.tokenizer),
+        shape,
+        tokenizer,
         name=parts.name,
         source=source,
         revision=parts.revision,

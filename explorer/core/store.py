@@ -9,7 +9,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ import pandas as pd
 from explorer.core.errors import StoreError
 from explorer.core.schema import SCHEMA_VERSION
 from explorer.core.schema_tables import TABLES
-from explorer.core.types import HeadId, ModelShape, NeuronId
+from explorer.core.types import HeadId, ModelShape, NeuronId, without_lone_surrogates
 
 _REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
 _READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
@@ -30,19 +30,27 @@ _READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     "lock_configuration": "true",
 }
+_DAMAGE = (
+    duckdb.IOException, duckdb.SerializationException, duckdb.InternalException,
+    duckdb.FatalException,
+)  # fmt: skip
 _SPLITS = ("train", "test")
 
 
-def _check_tables(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    rows = con.execute(
-        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+def _check_tables(con: duckdb.DuckDBPyConnection, path: Path, names: Iterable[str]) -> None:
+    """Each must be a table (a view could compute anything) with the columns and types of the schema."""
+    found = con.execute(
+        "SELECT c.table_name, c.column_name, c.data_type FROM duckdb_columns() c "
+        "JOIN duckdb_tables() t USING (database_oid, schema_oid, table_oid) "
+        "WHERE t.schema_name = 'main' AND NOT t.temporary"
     ).fetchall()
-    tables = {name for (name,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    have = {(table, column) for table, column in rows if table in tables}
-    for table, spec in TABLES.items():
-        for column, _, _ in spec.columns:
-            if (table, column) not in have:
-                raise StoreError(f"{path.name} is not a store (no {table}.{column}); {_REBUILD}")
+    have = set(found)
+    for table in names:
+        for column, kind, _ in TABLES[table].columns:
+            if (table, column, kind) not in have:
+                raise StoreError(
+                    f"{path.name} is not a store (no {table}.{column} of type {kind}); {_REBUILD}"
+                )
 
 
 def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
@@ -83,8 +91,9 @@ class Store:
         except duckdb.Error as error:
             raise StoreError(f"{path.name} is not a readable DuckDB file; {_REBUILD}") from error
         try:
+            _check_tables(con, path, ["manifest"])
             manifest = _read_manifest(con, path)
-            _check_tables(con, path)
+            _check_tables(con, path, TABLES)
         except StoreError:
             con.close()
             raise
@@ -111,8 +120,11 @@ class Store:
         """Any query as a data frame; `?` or `$name` marks are bound to `parameters`."""
         try:
             return self._con.cursor().execute(query, parameters).df()
-        except duckdb.IOException as error:
-            raise StoreError(f"{self.path.name} is damaged; {_REBUILD}") from error
+        except duckdb.Error as error:
+            # A block whose checksum is wrong raises the base class itself.
+            if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
+                raise StoreError(f"{self.path.name} is damaged; {_REBUILD}") from error
+            raise
 
     @property
     def run_id(self) -> str:
@@ -137,7 +149,7 @@ class Store:
         Exact text comes first, then the text with a leading space, then the same without regard to
         case, then tokens that begin with it, then shorter before longer. `␣` stands for a space.
         """
-        wanted = query.replace("␣", " ")
+        wanted = without_lone_surrogates(query).replace("␣", " ")
         bare = wanted.strip() or wanted
         return self.sql(
             """
@@ -157,7 +169,8 @@ class Store:
     def token_id(self, text: str) -> int | None:
         """The id of the token with exactly this text, the lowest if several; None if there is none."""
         found = self.sql(
-            "SELECT token_id FROM tokens WHERE text = ? AND text <> '' ORDER BY 1 LIMIT 1", (text,)
+            "SELECT token_id FROM tokens WHERE text = ? AND text <> '' ORDER BY 1 LIMIT 1",
+            (without_lone_surrogates(text),),
         )["token_id"].tolist()
         return int(found[0]) if found else None
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from explorer.core.errors import UnsupportedModelError
+from explorer.core.types import without_lone_surrogates
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -42,14 +43,6 @@ def bytes_to_text(raw: bytes) -> str:
     return "".join(parts)
 
 
-def _without_surrogates(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 class TextTokenizer:
     """Wraps a fast tokenizer. `bos_id` is put before every sequence that the model sees."""
 
@@ -73,11 +66,18 @@ class TextTokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without BOS. Lone surrogates become the replacement character."""
-        clean = [_without_surrogates(text) for text in texts]
+        clean = [without_lone_surrogates(text) for text in texts]
         return [e.ids for e in self._backend.encode_batch_fast(clean, add_special_tokens=False)]
 
     def encode(self, text: str) -> list[int]:
         return self.encode_all([text])[0]
+
+    @property
+    def n_ids(self) -> int:
+        """One more than the largest id that a sequence can hold."""
+        added = self._backend.get_added_tokens_decoder()
+        never = {i for i, token in added.items() if token.special} - {self.bos_id}
+        return 1 + max({*self._backend.get_vocab().values(), self.bos_id} - never)
 
     @cached_property
     def _is_byte_level(self) -> bool:

@@ -127,3 +127,12 @@ def visible(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\u200d\ufe0f" else f"<0x{ord(c):02X}>" for c in marked
     )
+
+
+def without_lone_surrogates(text: str) -> str:
+    """Text that can be written as UTF-8: halves of a pair joined, others become U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -88,15 +88,15 @@ def similar_order(values: pd.DataFrame) -> list[str]:
     return [str(values.index[i]) for i in np.argsort(-(centred @ first), kind="stable")]
 
 
-def row_order(pairs: pd.DataFrame, sort: str, measure: str) -> list[str]:
-    """Neurons by `layer` (and index), by `token` (and layer), or `similar` heads together."""
+def row_order(pairs: pd.DataFrame, heads: list[str], sort: str, measure: str) -> list[str]:
+    """Neurons by `layer` (and index), by `token` (and layer), or `similar` use of `heads` together."""
     rows = pairs.drop_duplicates("neuron")
     if sort == "token":
         keys = rows.assign(bare=rows["token"].str.strip().str.lower())
         return keys.sort_values(["bare", "layer"], kind="stable")["neuron"].tolist()
     if sort == "similar":
         table = pairs.pivot(index="neuron", columns="head", values=measure)
-        return similar_order(table.reindex(rows["neuron"].tolist()))
+        return similar_order(table.reindex(index=rows["neuron"].tolist(), columns=heads))
     return rows["neuron"].tolist()
 
 
@@ -154,7 +154,7 @@ def map_tables(
     is_random = pairs["kind"] == "random"
     in_view = pairs[pairs["head"].isin(heads)]
     ordered = column_order(in_view, heads, columns, measure)
-    blocks = [row_order(in_view[mask], rows, measure) for mask in (~is_random, is_random)]
+    blocks = [row_order(pairs[mask], heads, rows, measure) for mask in (~is_random, is_random)]
     return MapTables(
         pairs=in_view,
         labels=dict(zip(pairs["neuron"], pairs["name"], strict=True)),

@@ -7,6 +7,7 @@ read leave the stored pages as they are; Live says what is missing and how to po
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -45,9 +46,26 @@ class ModelStatus:
 
 
 def _load(source: str) -> Any:
-    from explorer.core.model import load_model
+    """Import torch and load; what that leaves in memory is set aside for good.
 
-    return load_model(source)
+    Streamlit collects garbage after every run of a page, which walks all that is alive: with the
+    libraries and a model in memory, each keystroke would wait 0.3 s for it.
+    """
+    gc.disable()
+    try:
+        import torch
+
+        gc.freeze()
+        from explorer.core.model import load_model
+
+        # One core is left to the server and the browser: where they share the machine, threads that
+        # wait for each other take several times as long as one.
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+        return load_model(source)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -95,7 +95,7 @@ def _trouble(store: Store, status: ModelStatus) -> None:
         st.button("Try again", key="live-retry", on_click=models.fetch, args=(store,))
 
 
-@st.fragment(run_every=0.7)
+@st.fragment(run_every=1.0)
 def _await_model(store: Store) -> None:
     """Draws nothing; has the page drawn anew once the model has come or failed."""
     if models.model_status(store).state not in ("loading", "waiting"):

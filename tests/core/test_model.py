@@ -186,3 +186,39 @@ def test_a_neox_without_parallel_residual_is_sequential(
     assert_close(parts.heads[0], hand.heads)
     assert_close(parts.total, trace.pre_activation)
     assert float((parts.total - parts.heads[0, 1].sum() - trace.pre_activation).abs()) > 1e-3
+
+
+def test_local_attention_windows_are_exact(tiny_tokenizer: object, tmp_path: Path) -> None:
+    """GPT-Neo attends to a few tokens back in every other layer. A mask changes what heads see, not
+    that parts sum; far tokens have no attention there."""
+    from transformers import AutoModelForCausalLM, GPTNeoConfig, GPTNeoForCausalLM
+
+    hf = GPTNeoForCausalLM(GPTNeoConfig(
+        vocab_size=N_IDS, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64,
+        max_position_embeddings=48, attention_types=[[["global", "local"], 1]], window_size=4,
+        bos_token_id=0, eos_token_id=0,
+    ))  # fmt: skip
+    randomise(hf, 3)
+    hf.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)  # type: ignore[attr-defined]
+    model = load_model(tmp_path, device="cpu")
+    prompt, neuron = list(range(5, 35)), NeuronId(1, 3)
+    trace = trace_of(model, [(prompt, neuron)], attention=True, logits=True)
+    parts = trace.attribute(slice(0, 1), model.reader(neuron), 1)
+    assert_close(parts.total, trace.pre_activation)
+    raw = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+    with torch.no_grad():
+        logits = raw(torch.tensor([[model.tokenizer.bos_id, *prompt]])).logits[0, -1]
+    assert trace.logits is not None and trace.attention is not None
+    gap = trace.logits[0].log_softmax(-1).double() - logits.log_softmax(-1)
+    assert float(gap.abs().max()) < 1e-4
+    assert bool((trace.attention[0, 1, :, :-4] == 0).all())
+    assert bool((trace.attention[0, 0, :, :-4] > 0).all())
+
+
+def test_a_context_of_five_positions_is_enough(tiny_folder: Callable[..., Path]) -> None:
+    model = load_model(tiny_folder("gpt2", seed=4, context=5), device="cpu")
+    trace = trace_of(model, [([1, 2, 3, 4], NeuronId(0, 0))], logits=True)
+    assert trace.logits is not None
+    assert model.max_prompt_tokens == 4
+    assert torch.isfinite(trace.logits).all()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from explorer.core.errors import ExplorerError, ModelNotFoundError, UnsupportedModelError
 from explorer.core.model import load_model
 from explorer.core.model_files import resolve_device
+from tests.conftest import randomise
 from tests.core.conftest import Pair
 
 SMALL = {"vocab_size": 505, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": 0}
@@ -48,6 +49,27 @@ def _rwkv() -> torch.nn.Module:
     return RwkvForCausalLM(RwkvConfig(**SMALL, context_length=48))
 
 
+def _gpt2_with_unscaled_attention() -> torch.nn.Module:
+    """A switch in the configuration that the model library does not know of."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(
+        vocab_size=505, n_embd=32, n_layer=2, n_head=4, n_positions=48, bos_token_id=0,
+        scale_attn_weights=False,
+    ))  # fmt: skip
+    randomise(model, 3)
+    return model
+
+
+def _openai_gpt() -> torch.nn.Module:
+    """Layer norms after attention and MLP, and none at the end."""
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    return OpenAIGPTLMHeadModel(OpenAIGPTConfig(
+        vocab_size=505, n_embd=32, n_layer=2, n_head=4, n_positions=48,
+    ))  # fmt: skip
+
+
 def _mixtral() -> torch.nn.Module:
     from transformers import MixtralConfig, MixtralForCausalLM
 
@@ -72,6 +94,8 @@ def _opt() -> torch.nn.Module:
     [
         (_llama, "gated MLP|RMS norm"), (_mamba, "no attention heads"), (_rwkv, "no attention heads"),
         (_bloom, "alibi positions"), (_mixtral, "experts"), (_opt, "norms after its blocks"),
+        (_gpt2_with_unscaled_attention, "predicts otherwise than the model's own code"),
+        (_openai_gpt, "cannot be loaded as a causal language model"),
     ],
 )  # fmt: skip
 def test_other_families_are_refused_with_the_property_named(
@@ -123,15 +147,17 @@ def test_code_inside_a_folder_is_never_run(gpt2_pair: Pair, tmp_path: Path) -> N
     shutil.copytree(gpt2_pair.folder, folder)
     config = (folder / "config.json").read_text()
     remote = '"auto_map": {"AutoModelForCausalLM": "own.Own", "AutoConfig": "own.OwnConfig"},'
-    for model_type in ("gpt2", "not-in-the-library"):
-        changed = config.replace('"model_type": "gpt2"', f'"model_type": "{model_type}"')
-        (folder / "config.json").write_text("{" + remote + changed.strip().removeprefix("{"))
-        (folder / "own.py").write_text(f"open({str(sprung)!r}, 'w').close()\n")
-        try:
-            load_model(folder, device="cpu")
-        except UnsupportedModelError as error:
-            assert "cannot be loaded" in str(error)
-        assert not sprung.exists()
+    (folder / "own.py").write_text(f"open({str(sprung)!r}, 'w').close()\n")
+    (folder / "config.json").write_text("{" + remote + config.strip().removeprefix("{"))
+    assert load_model(folder, device="cpu").shape.n_layers == 3
+    changed = (folder / "config.json").read_text().replace('"gpt2"', '"not-in-the-library"')
+    (folder / "config.json").write_text(changed)
+    with pytest.raises(UnsupportedModelError, match="cannot be loaded"):
+        load_model(folder, device="cpu")
+    assert not sprung.exists()
+    # Control: the file does spring when it is run.
+    exec((folder / "own.py").read_text())
+    assert sprung.exists()
 
 
 @pytest.mark.parametrize("source", ["", "  ", "/no/such/folder", "./nowhere", "a/b/c", "~/no-such"])
@@ -187,6 +213,23 @@ def test_weights_that_are_missing_are_not_made_up(gpt2_pair: Pair, tmp_path: Pat
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UnsupportedModelError, match=r"h\.1\.mlp\.c_fc\.weight"):
         load_model(folder, device="cpu")
+
+
+def test_a_tokenizer_of_another_model_is_refused(gpt2_pair: Pair, tmp_path: Path) -> None:
+    """Ids past the embedding would crash a run, or read another token's row."""
+    from transformers import AutoModelForCausalLM
+
+    hf = AutoModelForCausalLM.from_pretrained(gpt2_pair.folder)
+    for n_rows in (500, 499):
+        folder = tmp_path / str(n_rows)
+        shutil.copytree(gpt2_pair.folder, folder)
+        hf.resize_token_embeddings(n_rows)
+        hf.save_pretrained(folder)
+        if n_rows == 500:
+            assert load_model(folder, device="cpu").shape.d_vocab == 500
+        else:
+            with pytest.raises(UnsupportedModelError, match=r"ids up to 499.*499 rows"):
+                load_model(folder, device="cpu")
 
 
 def test_weights_that_are_not_finite_are_refused(gpt2_pair: Pair, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ import pandas as pd
 import pyarrow as pa
 from streamlit.testing.v1 import AppTest
 
+from explorer.core.store import Store
+from explorer.core.types import NeuronId
+
 
 def open_page(view: str, **query: str) -> AppTest:
     """Run one view alone, its URL parameters given."""
@@ -37,7 +40,9 @@ def text_of(app: AppTest) -> str:
 
 def strips_of_page(app: AppTest) -> list[str]:
     """The HTML of each block of prompt strips."""
-    found = [c.proto for c in app.get("bidi_component") if c.proto.component_name == "prompt_strips"]
+    found = [
+        c.proto for c in app.get("bidi_component") if c.proto.component_name == "prompt_strips"
+    ]
     return [json.loads(proto.json)["html"] for proto in found]
 
 
@@ -66,6 +71,16 @@ def chart_rows(drawn: Any) -> list[list[dict[str, Any]]]:
 def layer_marks(drawn: Any) -> list[str]:
     """The mark of each layer of a chart, in drawing order."""
     return [layer["mark"]["type"] for layer in drawn.to_dict()["layer"]]
+
+
+def neurons_with(store: Store, text: str) -> list[NeuronId]:
+    """Studied neurons one of whose train prompts keeps a token with this text."""
+    kept = store.sql(
+        "SELECT DISTINCT layer, neuron FROM prompts WHERE split = 'train' AND "
+        "list_contains(token_ids[start + 1:], ?) ORDER BY ALL",
+        (store.token_id(text),),
+    )
+    return [NeuronId(int(a), int(b)) for a, b in kept.to_numpy()]
 
 
 def store_copy(folder: Path, name: str, tables: dict[str, pa.Table]) -> Path:

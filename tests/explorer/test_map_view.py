@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from explorer.core.store import Store
@@ -145,13 +146,15 @@ def test_a_sort_that_cannot_be_read_is_by_layer() -> None:
     assert read_sort(None) == read_sort("<script>") == ("layer", "layer")
 
 
-def test_hostile_texts_are_escaped(seeded: Store) -> None:
-    seen = ""
-    for row in seeded.pairs().query("studied").to_dict("records"):
-        neuron = NeuronId(int(row["layer"]), int(row["neuron"]))
-        head = HeadId(int(row["head_layer"]), int(row["head"]))
-        app = open_page("map", neuron=str(neuron), head=str(head))
-        seen += html_of(app) + "".join(strips_of_page(app))
-    assert "<script>" not in seen
-    assert "<img" not in seen
-    assert "&lt;script&gt;" in seen or "&lt;img" in seen
+def test_hostile_texts_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = tables()
+    hostile = "<img src=x onerror=alert(1)>"
+    texts = [hostile] * len(changed["tokens"])  # every token of every prompt, and every neuron's
+    changed["tokens"] = changed["tokens"].set_column(1, "text", pa.array(texts))
+    store_copy(tmp_path, "hostile", changed)
+    monkeypatch.setenv("EXPLORER_STORE", str(tmp_path))
+    app = open_page("map")
+    seen = html_of(app) + "".join(strips_of_page(app))
+    assert hostile[:5] not in seen
+    assert "&lt;img" in html_of(app)
+    assert "&lt;img" in strips_of_page(app)[0]

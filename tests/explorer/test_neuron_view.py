@@ -14,6 +14,7 @@ from explorer.core.types import HeadId, NeuronId
 from tests.explorer.page_reader import (
     chart,
     html_of,
+    neurons_with,
     open_page,
     store_copy,
     strips_of_page,
@@ -39,7 +40,9 @@ def test_heading_and_metrics_are_the_stored_numbers(seeded: Store) -> None:
     values = [line.strip() for line in text.splitlines()]
     assert "14.2" in values  # congruence, one decimal
     assert f"{prompts['activation'].max():.2f}" in values
-    kept = [len(ids) - start for ids, start in zip(prompts["token_ids"], prompts["start"], strict=True)]
+    kept = [
+        len(ids) - start for ids, start in zip(prompts["token_ids"], prompts["start"], strict=True)
+    ]
     whole = [len(ids) for ids in prompts["token_ids"]]
     median = lambda row: f"{sorted(row)[2] / 2 + sorted(row)[3] / 2:.0f}"  # noqa: E731  six prompts
     assert f"{median(kept)} of {median(whole)}, median" in values
@@ -71,10 +74,14 @@ def test_columns_are_studied_heads_first_then_by_share(seeded: Store) -> None:
     spec, _ = chart(open_page("neuron", neuron=str(NEURON)), "Heatmap of")
     domain = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
     activity = seeded.head_activity(NEURON)
-    expected = [HeadId(int(a), int(b)).label for a, b in activity[["head_layer", "head"]].to_numpy()]
+    expected = [
+        HeadId(int(a), int(b)).label for a, b in activity[["head_layer", "head"]].to_numpy()
+    ]
     assert domain == expected[:20]
     n_studied = int(activity["studied"].sum())
-    bold = spec["layer"][0]["encoding"]["x"]["axis"]["labelFontWeight"]["condition"]["test"]["oneOf"]
+    bold = spec["layer"][0]["encoding"]["x"]["axis"]["labelFontWeight"]["condition"]["test"][
+        "oneOf"
+    ]
     assert sorted(bold) == sorted(domain[:n_studied])
 
 
@@ -127,7 +134,9 @@ def test_the_chosen_prompt_is_marked_and_its_curve_drawn(seeded: Store) -> None:
     prompt = seeded.prompts(NEURON, "train").iloc[2]
     app = open_page("neuron", neuron=str(NEURON), prompt=str(prompt["prompt_id"]))
     (strips,) = strips_of_page(app)
-    assert re.findall(r'class="row chosen"[^>]*data-id="(\d+)"', strips) == [str(prompt["prompt_id"])]
+    assert re.findall(r'class="row chosen"[^>]*data-id="(\d+)"', strips) == [
+        str(prompt["prompt_id"])
+    ]
     assert "Truncation of prompt 3" in [h.value for h in app.header]
     _, frames = chart(app, "Activation against tokens kept")
     drawn = widest(frames, "tokens_kept", "activation")
@@ -136,22 +145,16 @@ def test_the_chosen_prompt_is_marked_and_its_curve_drawn(seeded: Store) -> None:
     drawn = drawn[drawn["tokens_kept"].isin(kept)]
     shown = dict(zip(drawn["tokens_kept"], drawn["activation"], strict=True))
     assert set(kept) <= set(shown)
-    spec, frames = chart(app, "Heatmap of")
+    _, frames = chart(app, "Heatmap of")
     assert [3] in [frame["rank"].tolist() for frame in frames if "rank" in frame]
 
 
-def test_hostile_texts_are_escaped(seeded: Store) -> None:
-    hostile, plain = ("<script>", "<img"), ("&lt;script&gt;", "&lt;img")
-    seen = ""
-    for row in seeded.studied_neurons().to_dict("records"):
-        neuron = NeuronId(int(row["layer"]), int(row["neuron"]))
-        for split in ("train", "test"):
-            app = open_page("neuron", neuron=str(neuron), split=split)
-            seen += html_of(app) + "".join(strips_of_page(app))
-    for text in hostile:
-        assert text not in seen
-    for text in plain:  # they do occur: the check above is not vacuous
-        assert text in seen
+@pytest.mark.parametrize("text", ["<script>", " <img src=x onerror=alert(1)>"])
+def test_hostile_texts_are_escaped(seeded: Store, text: str) -> None:
+    app = open_page("neuron", neuron=str(neurons_with(seeded, text)[0]))
+    seen = html_of(app) + "".join(strips_of_page(app))
+    assert text.strip()[:4] not in seen
+    assert text.strip()[:4].replace("<", "&lt;") in seen
 
 
 def test_a_neuron_that_is_not_studied_shows_its_weights_alone(seeded: Store) -> None:
@@ -192,12 +195,3 @@ def test_a_split_without_prompts_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("EXPLORER_STORE", str(tmp_path))
     assert "No test prompt is kept" in text_of(open_page("neuron", neuron="L5N7", split="test"))
     assert "No train prompt" not in text_of(open_page("neuron", neuron="L5N7"))
-
-
-def test_the_page_needs_no_torch() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, explorer.views.neuron, explorer.views.head, explorer.views.map\n"
-    code += "sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -63,8 +63,8 @@ def test_a_first_visit_opens_on_the_token_that_was_asked_for(folder: Path) -> No
     assert "<h1" in _html(at)
     assert "come</span>?" in _html(at)
     assert "<b>L5 N7</b> points at it most, congruence 14.2." in _html(at)
-    assert at.query_params["token"] == ["␣come"]
-    assert at.query_params["neuron"] == ["L5N7"]
+    assert at.query_params["token"] == "␣come"
+    assert at.query_params["neuron"] == "L5N7"
     assert len(_charts(at)) == 2
 
 
@@ -72,8 +72,8 @@ def test_typing_chooses_the_best_match_and_its_strongest_neuron(folder: Path) ->
     at = _open()
     at.text_input(key="token-search").set_value("together").run()
     assert not at.exception
-    assert at.query_params["token"] == ["␣together"]
-    assert at.query_params["neuron"] == ["L5N2"]
+    assert at.query_params["token"] == "␣together"
+    assert at.query_params["neuron"] == "L5N2"
     assert at.session_state["token-matches"] == " together"
 
 
@@ -81,7 +81,7 @@ def test_a_search_without_a_match_says_so_and_keeps_the_page(folder: Path) -> No
     at = _open()
     at.text_input(key="token-search").set_value("zzzz").run()
     assert NO_MATCH in _html(at)
-    assert at.query_params["token"] == ["␣come"]
+    assert at.query_params["token"] == "␣come"
     assert len(_charts(at)) == 2
 
 
@@ -91,9 +91,9 @@ def test_a_match_and_a_good_first_token_can_be_chosen(folder: Path) -> None:
     assert [group.proto.label for group in pills] == ["3 tokens match", "Good first tokens"]
     at.session_state["token-matches"] = "come"
     at.run()
-    assert at.query_params["token"] == ["␣come"], "what is drawn follows the selection alone"
+    assert at.query_params["token"] == "␣come", "what is drawn follows the selection alone"
     at = _open(token="come")
-    assert at.query_params["token"] == ["come"]
+    assert at.query_params["token"] == "come"
     assert at.session_state["token-matches"] == "come"
 
 
@@ -103,7 +103,7 @@ def test_hostile_tokens_are_shown_and_not_run(folder: Path, token: str) -> None:
     page = _html(at)
     assert "<script>" not in page
     assert "<img" not in page
-    assert at.query_params["token"] == [token]
+    assert at.query_params["token"] == token
     assert len(_charts(at)) == 2
 
 
@@ -111,7 +111,7 @@ def test_a_neuron_that_is_not_there_is_said_with_what_is(folder: Path) -> None:
     at = _open(token="␣come", neuron="L9N9999", head="L7H0")
     page = _html(at)
     assert "Run <em>seeded</em> has no neuron L9 N9999. Layers 4–5 are studied." in page
-    assert at.query_params["neuron"] == ["L5N7"]
+    assert at.query_params["neuron"] == "L5N7"
 
 
 def test_a_token_or_run_that_is_not_there_is_said(folder: Path) -> None:
@@ -122,17 +122,17 @@ def test_a_token_or_run_that_is_not_there_is_said(folder: Path) -> None:
 
 def test_the_neuron_of_a_link_is_kept(folder: Path) -> None:
     at = _open(token="␣come", neuron="L3N19")
-    assert at.query_params["neuron"] == ["L3N19"]
+    assert at.query_params["neuron"] == "L3N19"
     assert "L3 N19" in " ".join(button.label for button in at.button)
 
 
 def test_arrow_keys_move_through_the_table_and_stop_at_its_ends(folder: Path) -> None:
     at = _open(token="␣come")
     at.button(key="neuron-down").click().run()
-    assert at.query_params["neuron"] == ["L4N3"]
+    assert at.query_params["neuron"] == "L4N3"
     at.button(key="neuron-up").click().run()
     at.button(key="neuron-up").click().run()
-    assert at.query_params["neuron"] == ["L5N7"]
+    assert at.query_params["neuron"] == "L5N7"
 
 
 def test_the_table_says_what_is_stored_and_nothing_else(store: Store) -> None:
@@ -215,4 +215,6 @@ def test_the_figures_are_valid_and_described(store: Store, palette) -> None:
     assert "most in layer 5" in bars["description"]
     assert str(len(found.pairs)) in lollipops["description"]
     assert palette.teal in json.dumps(bars)
-    assert json.dumps(lollipops).count('"bold"') == 1
+    bold = lollipops["layer"][1]["encoding"]["y"]["axis"]["labelFontWeight"]["condition"]
+    chosen = found.pairs[found.pairs["neuron_id"] == "L5N7"]
+    assert bold["test"]["oneOf"] == [f"{head} → L5 N7" for head in chosen["head"]] != []

@@ -213,3 +213,19 @@ def test_manifest(case: Case) -> None:
     }
     counted = {n for n in facts["warnings"].values()}
     assert {case.found.n_repeats, case.found.n_dropped, case.found.n_short} <= counted
+
+
+def test_random_neurons_are_drawn_with_the_seed(
+    gpt2_folder: Path, write_corpus: Callable[..., Path], publish: Callable[..., Any]
+) -> None:
+    corpus = write_corpus(["a dog", "a cat"])
+    few = ("--neurons-per-layer", 0, "--random-neurons-per-layer", 9, "--prompts", 1)
+
+    def drawn(seed: int) -> list[tuple]:
+        store = publish("--model", gpt2_folder, "--corpus", corpus, "--seed", seed, *few)
+        return store.sql("SELECT layer, neuron, token_id, kind FROM studied_neurons").fetchall()
+
+    first = drawn(1)
+    assert drawn(1) == first
+    assert len(first) == 9 and {row[3] for row in first} == {"random"}
+    assert len(set(first) & set(drawn(2))) < 9

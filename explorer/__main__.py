@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -105,9 +106,16 @@ def server_options(port: int, browser: bool) -> dict[str, Any]:
     }
 
 
-def _warm() -> None:
-    """Import what the first page needs while the browser starts. Nothing here loads the model."""
-    import_module("explorer.views.tokens")
+def _answers(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+        caller.settimeout(1)
+        return caller.connect_ex((HOST, port)) == 0
+
+
+def _warm(port: int) -> None:
+    while not _answers(port):  # the server comes first
+        time.sleep(0.02)
+    import_module("explorer.components.warm_up").warm_up()
 
 
 def serve(options: Mapping[str, Any]) -> None:
@@ -115,7 +123,8 @@ def serve(options: Mapping[str, Any]) -> None:
     from streamlit.web import bootstrap
 
     bootstrap.load_config_options(dict(options))
-    threading.Thread(target=_warm, name="warm", daemon=True).start()
+    port = options["server.port"]
+    threading.Thread(target=_warm, args=(port,), name="warm", daemon=True).start()
     bootstrap.run(str(_HERE / "app.py"), False, [], dict(options))
 
 

@@ -17,11 +17,11 @@ MEANING = (
     "correlation of only 0.107 between direct contributions and the measured effect of removing a "
     "head.",
     "<b>A neuron's token is often not what the model predicts.</b> Congruence says where the neuron "
-    "pushes, not what wins. In the published data for GPT-2 large the mean probability of the "
-    "neuron's token is 0.37 on the stored texts, and 32 % of neurons stay below 0.10. So P(token) "
-    "and its rank stand beside the prompts.",
-    "<b>Active is a rule of thumb.</b> It compares a head with the other heads of the same prompt, "
-    "so that in every prompt some heads stand out. A head is called studied when it is active in "
+    "pushes, not what wins. Recomputed from the authors' data for GPT-2 large, the mean "
+    "probability of the neuron's token is 0.37 on the truncated prompts, and 32 % of neurons stay "
+    "below 0.10. So P(token) and its rank stand beside the prompts.",
+    "<b>Active is a rule of thumb.</b> It compares a head with the other heads of the same prompt: "
+    "it says which heads stand out there, not that they add much. A head is called studied when it is active in "
     "25–75 % of the train prompts: only then can context tell the two groups apart.",
 )
 
@@ -44,7 +44,7 @@ PAPERS = (
     "neurons and heads, the active rule, prompts cut while 80 % of the activation remains.",
     "Ours, and not the paper's: contributions divided by the layer norm's scale so that all parts "
     "add up exactly; the shortest ending found by trying every length; the hidden start token at "
-    "every stage; P(token) and its rank beside every prompt; random neurons as a baseline.",
+    "every stage; P(token) and its rank beside every prompt.",
 )
 
 LICENCE = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import altair as alt
 import pandas as pd
 
@@ -31,8 +33,8 @@ def congruent_tokens(tokens: pd.DataFrame, *, own: int | None, palette: Palette)
         "value": "normal",
     }
     y = alt.Y("label:N", sort=None, axis=axis, scale=alt.Scale(domain=labels, paddingInner=0.3))
-    top = max(0.0, float(drawn["congruence"].max())) if len(drawn) else 0.0
-    low = min(0.0, float(drawn["congruence"].min())) if len(drawn) else 0.0
+    values = [float(value) for value in tokens["congruence"]]
+    top, low = max([0.0, *values]), min([0.0, *values])
     # A tenth of the width is left for the number beyond the longest bar.
     x = alt.X(
         "congruence:Q", axis=None, scale=alt.Scale(domain=[low, (top or 1.0) * 1.12], nice=False)
@@ -45,12 +47,13 @@ def congruent_tokens(tokens: pd.DataFrame, *, own: int | None, palette: Palette)
         x=x, y=y, tooltip=tooltip,
         color=alt.condition("datum.own", alt.value(palette.teal), alt.value(palette.teal_soft)),
     )  # fmt: skip
-    values = (
+    words = (
         alt.Chart(drawn)
         .mark_text(align="left", dx=6, color=palette.ink, fontSize=12)
         .encode(x=x, y=y, text="shown:N")
     )
     first = f"{labels[0]} at {drawn['shown'].iloc[0]}" if labels else "none"
-    return alt.layer(bars, values).properties(
+    drawn_layers = cast(alt.LayerChart, alt.layer(bars, words))
+    return drawn_layers.properties(
         height=alt.Step(_BAR), description=f"Congruence with {len(drawn)} tokens, highest {first}."
     )

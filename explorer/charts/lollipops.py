@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import altair as alt
 import pandas as pd
 
@@ -26,7 +28,7 @@ def served_neurons(
         shown=[
             f"{a} of {n}" for a, n in zip(neurons["n_active"], neurons["n_prompts"], strict=True)
         ],
-        is_studied=neurons["studied"].map({True: "yes", False: "no"}),
+        is_studied=["yes" if studied else "no" for studied in neurons["studied"]],
     )
     labels = drawn["label"].tolist()
     axis = alt.Axis(
@@ -75,8 +77,9 @@ def served_neurons(
             .mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=3)
             .encode(x=alt.value(0), x2=alt.value("width"), y=y)
         )
-    n_studied = int(drawn["studied"].sum())
-    return alt.layer(*layers).properties(
+    n_studied = sum(map(bool, drawn["studied"]))
+    drawn_layers = cast(alt.LayerChart, alt.layer(*layers))
+    return drawn_layers.properties(
         height=alt.Step(_ROW),
         description=f"Share of prompts in which the head is active, for {len(drawn)} neurons; "
         f"it is studied for {n_studied}.",

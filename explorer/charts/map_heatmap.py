@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import altair as alt
 import pandas as pd
@@ -102,7 +103,7 @@ def map_heatmap(
     drawn = drawn.assign(
         row=drawn["neuron"].map(labels),
         active=[f"{a} of {n}" for a, n in zip(drawn["n_active"], drawn["n_prompts"], strict=True)],
-        is_studied=drawn["studied"].map({True: "yes", False: "no"}),
+        is_studied=["yes" if studied else "no" for studied in drawn["studied"]],
     )[["neuron", "head", "row", "share", "contribution", "active", "shown", "is_studied"]]
     x, y = _column_axis(order, palette), _row_axis(order, labels, palette)
     tooltip = [
@@ -133,7 +134,8 @@ def map_heatmap(
         )
     if neuron in rows and head in order.columns:
         layers += cell_outline("row:N", labels[str(neuron)], str(head), palette)
-    return alt.layer(*layers).properties(
+    drawn_layers = cast(alt.LayerChart, alt.layer(*layers))
+    return drawn_layers.properties(
         height=alt.Step(_ROW),
         description=f"Heatmap of {len(rows)} neurons by {len(order.columns)} heads, {len(drawn)} "
         f"pairs that can be, {len(missing)} that cannot.",

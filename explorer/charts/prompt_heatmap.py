@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import cast
 
 import altair as alt
 import pandas as pd
@@ -16,9 +17,7 @@ PICK = "pick"
 """Name of the selection: a list of `{rank, head}`."""
 
 
-def head_axis(
-    heads: Sequence[str], bold: Collection[str], palette: Palette, **changes: object
-) -> alt.X:
+def head_axis(heads: Sequence[str], bold: Collection[str], palette: Palette) -> alt.X:
     """One column a head, its label on two lines, studied heads in bold."""
     condition = {
         "test": {"field": "value", "oneOf": sorted(bold)},
@@ -31,10 +30,8 @@ def head_axis(
         labelColor=palette.ink, minExtent=HEADING_HEIGHT, maxExtent=HEADING_HEIGHT,
     )  # fmt: skip
     axis["labelFontWeight"] = {"condition": condition, "value": "normal"}
-    options: dict[str, object] = {"axis": axis} | changes
-    return alt.X(
-        "head:N", sort=None, scale=alt.Scale(domain=list(heads), paddingInner=0.05), **options
-    )
+    scale = alt.Scale(domain=list(heads), paddingInner=0.05)
+    return alt.X("head:N", sort=None, scale=scale, axis=axis)
 
 
 def _rank_axis(ranks: Sequence[int], palette: Palette) -> alt.Y:
@@ -127,7 +124,7 @@ def prompt_heatmap(
     )
     # A dot on a strong cell takes the page's colour, on a weak one the ink.
     strong = drawn["contribution"].abs() > 0.55 * limit
-    dots = drawn.assign(dot=strong.map({True: palette.page, False: palette.ink}))
+    dots = drawn.assign(dot=[palette.page if high else palette.ink for high in strong])
     dots = dots.loc[dots["active"].astype(bool)]
     marks = (
         alt.Chart(dots)
@@ -135,10 +132,9 @@ def prompt_heatmap(
         .encode(x="head:N", y="rank:O", color=alt.Color("dot:N", scale=None, legend=None))
     )
     layers = [base, *([] if dots.empty else [marks]), *_outlines(rank, head, palette)]
-    return (
-        alt.layer(*layers)
-        .resolve_scale(color="independent")
-        .properties(height=alt.Step(ROW_HEIGHT), description=_describe(drawn, heads))
+    drawn_layers = cast(alt.LayerChart, alt.layer(*layers))
+    return drawn_layers.resolve_scale(color="independent").properties(
+        height=alt.Step(ROW_HEIGHT), description=_describe(drawn, heads)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import altair as alt
 import pandas as pd
@@ -43,7 +44,7 @@ def share_bars(
     drawn["shown"] = [
         f"{a} of {n} prompts" for a, n in zip(drawn["n_active"], drawn["n_prompts"], strict=True)
     ]
-    drawn["is_studied"] = drawn["studied"].map({True: "yes", False: "no"})
+    drawn["is_studied"] = ["yes" if studied else "no" for studied in drawn["studied"]]
     x = alt.X(
         "head:N", sort=None, axis=None, scale=alt.Scale(domain=list(heads), paddingInner=0.05)
     )
@@ -72,8 +73,9 @@ def share_bars(
                 x="head:N", y=alt.value(0), y2=alt.value(height)
             )
         )
-    n_studied = int(drawn["studied"].sum())
-    return alt.layer(*layers).properties(
+    n_studied = sum(map(bool, drawn["studied"]))
+    drawn_layers = cast(alt.LayerChart, alt.layer(*layers))
+    return drawn_layers.properties(
         height=height,
         description=f"Share of prompts in which each of {len(drawn)} heads is active; "
         f"{n_studied} are studied.",

@@ -43,11 +43,12 @@ def strip_tokens(
     return entries
 
 
-def legend_html(limit: float, palette: Palette) -> str:
-    """The one-sided scale as a small bar of HTML with its ends named."""
+def legend_html(limit: float, palette: Palette, n_cut: int, n_used: int) -> str:
+    """The one-sided scale as a small bar of HTML with its ends named; what was cut is said below."""
     top = f"{limit:g}"
+    cut = f'<p class="nt-cut">Only the last {n_used:,} tokens are used.</p>' if n_cut else ""
     return (
         '<div class="nt-scale"><span>activation</span><span class="nt-scale-bar" style="background:'
         f'linear-gradient(to right,{",".join(palette.amounts)})"></span>'
-        f'<span class="nt-scale-ends"><span>0</span><span>{top}</span></span></div>'
+        f'<span class="nt-scale-ends"><span>0</span><span>{top}</span></span></div>{cut}'
     )

@@ -29,7 +29,7 @@ from explorer.selection import Selection
 PAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "tokens": ("run", "token", "neuron"),
     "neuron": ("run", "token", "neuron", "split", "prompt", "head"),
-    "head": ("run", "token", "neuron", "head"),
+    "head": ("run", "token", "neuron", "head", "split", "prompt"),
     "map": ("run", "measure", "sort", "neuron", "head"),
     "live": ("run", "token", "neuron", "head", "text", "prompt", "pos"),
     "about": ("run",),

@@ -69,8 +69,8 @@ def neuron_input(store: Store, neuron: NeuronId) -> None:
         if isinstance(wanted, str):
             st.session_state[_NOTE] = wanted
             return
-        token = store.token_texts[token_of(store, wanted)]
-        selection.choose(neuron=wanted, token=token, head=None)
+        # Without a token of its own the frame gives the trail the neuron's.
+        selection.choose(neuron=wanted, token=None, head=None)
         st.session_state[_CHANGED] = True
 
     st.session_state[_NEURON] = own

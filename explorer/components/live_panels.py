@@ -20,7 +20,7 @@ from explorer.components.metrics import Metric, metrics
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import HeadId, visible
-from explorer.resources.live_values import LiveCurve, LiveScales, LiveValue
+from explorer.resources.live_values import LiveCurve, LiveScales, LiveValue, to_field
 
 _STYLE_SHEET = Path(__file__).with_name("live.css")
 _PLACE = (
@@ -62,7 +62,7 @@ def heads(store: Store, value: LiveValue, limits: LiveScales) -> None:
     n_layers, n_heads = value.heads.shape
     rows = live_heads.heads_rows(
         value.heads, n_reaching_layers=value.n_reaching_layers, active=value.active,
-        limit=limits.heads, palette=current_palette(), prompt=value.text,
+        limit=limits.heads, palette=current_palette(), prompt=to_field(value.text),
     )  # fmt: skip
     reach = range(value.n_reaching_layers * n_heads)
     ids = [HeadId.from_flat(flat, n_heads) for flat in reach]
@@ -106,7 +106,7 @@ def parts(store: Store, value: LiveValue) -> None:
     live_figure(
         "All parts, adding up",
         waterfall.waterfall_figure,
-        waterfall.waterfall_rows(bars, value.pre_activation, value.text),
+        waterfall.waterfall_rows(bars, value.pre_activation, to_field(value.text)),
         table,
         key="live-parts",
         help=define("Contribution", store.manifest),
@@ -134,7 +134,7 @@ def curve(store: Store, value: LiveValue, found: LiveCurve) -> None:
     unit = "token suffices" if found.kept == 1 else "tokens suffice"
     rows = truncation.truncation_rows(
         found.points, kept=found.kept, whole_activation=found.whole_activation,
-        keep_ratio=found.keep_ratio, line_label=f"{keep} line, ", prompt=found.text,
+        keep_ratio=found.keep_ratio, line_label=f"{keep} line, ", prompt=to_field(found.text),
         ring_label=f"{found.kept} {unit}",
     )  # fmt: skip
     caption = "Activation against tokens kept."
@@ -164,7 +164,7 @@ def next_tokens(store: Store, value: LiveValue) -> None:
     live_figure(
         "What comes next",
         next_chart.next_token_figure,
-        next_chart.next_token_rows(best, target, value.text),
+        next_chart.next_token_rows(best, target, to_field(value.text)),
         table,
         key="live-next",
         help=define("P(token)", store.manifest),

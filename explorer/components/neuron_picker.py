@@ -55,6 +55,14 @@ def neuron_picker(store: Store, neuron: NeuronId) -> None:
                   args=(store, options[min(len(options) - 1, place + 1)]))  # fmt: skip
 
 
+def _choose_head() -> None:
+    selection.choose(head=st.session_state[_HEAD])
+
+
+def _choose_split(key: str) -> None:
+    selection.choose(split=st.session_state[key], prompt=None)
+
+
 def head_picker(heads: list[HeadId], head: HeadId, marks: dict[HeadId, str]) -> None:
     """A list of the heads that can reach a neuron, with what `marks` says of each."""
     options = heads if head in heads else [head, *heads]
@@ -63,7 +71,7 @@ def head_picker(heads: list[HeadId], head: HeadId, marks: dict[HeadId, str]) -> 
         "Head",
         options,
         key=_HEAD,
-        on_change=lambda: selection.choose(head=st.session_state[_HEAD]),
+        on_change=_choose_head,
         label_visibility="collapsed",
         format_func=lambda h: f"{h.label} {marks.get(h, '')}".strip(),
         width=210,
@@ -78,7 +86,8 @@ def split_switch(split: str, key: str) -> None:
         ["train", "test"],
         key=key,
         format_func=str.capitalize,
-        on_change=lambda: selection.choose(split=st.session_state[key], prompt=None),
+        on_change=_choose_split,
+        args=(key,),
         required=True,
         label_visibility="collapsed",
     )

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 from explorer.charts.prompt_strips import strips_css
 
@@ -55,16 +56,16 @@ export default function ({ data, parentElement, setTriggerValue }) {
 }
 """
 
-_strips = st.components.v2.component("prompt_strips", css=strips_css(), js=_JS)
+_strips = component("prompt_strips", css=strips_css(), js=_JS)
 
 
-def _picked(key: str, on_pick: Callable[[int], None]) -> None:
+def _picked(key: str, on_pick: Callable[[int], object]) -> None:
     prompt_id = st.session_state[key].get("picked")
     if prompt_id is not None:
         on_pick(int(prompt_id))
 
 
-def prompt_table(html: str, *, key: str, on_pick: Callable[[int], None]) -> int | None:
+def prompt_table(html: str, *, key: str, on_pick: Callable[[int], object]) -> int | None:
     """Draw strips; `on_pick` is called with the prompt id of a clicked row before the page runs
     again. Returns the prompt id whose row was opened with Enter, else None."""
     result: Any = _strips(

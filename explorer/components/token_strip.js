@@ -42,16 +42,25 @@ function mark(root, index) {
   root.setAttribute("aria-activedescendant", `token-${index}`);
 }
 
+// Keys may come faster than answers: an answer to an older one does not move the choice back.
+function stillWanted(root, data) {
+  const wanted = root.wanted;
+  const is = wanted && wanted.prompt === data.prompt && wanted.index !== data.position
+    && wanted.index < data.tokens.length && performance.now() < wanted.until;
+  if (!is) root.wanted = undefined;
+  return is;
+}
+
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector("#strip");
   const n = data.tokens.length;
-  let chosen = data.position;
+  let chosen = stillWanted(root, data) ? root.wanted.index : data.position;
   root.replaceChildren(...data.tokens.map((token, index) => tokenElement(token, index, chosen)));
   root.dataset.prompt = data.prompt;
-  root.dataset.position = chosen;
+  root.dataset.position = data.position;
   root.setAttribute("aria-label", data.label);
   mark(root, chosen);
 
@@ -60,6 +69,7 @@ export default function (component) {
     if (place === chosen) return;
     chosen = place;
     mark(root, place);
+    root.wanted = { index: place, prompt: data.prompt, until: performance.now() + 2000 };
     setTriggerValue("picked", place);
   };
   root.onclick = (event) => {

@@ -230,7 +230,7 @@ TABLES: dict[str, TableSpec] = {
     ),
     "task_results": TableSpec(
         "Accuracy on generated task prompts",
-        (("task", "VARCHAR", "Task"), ("template", "VARCHAR", "Sentence template"),
+        (("task", "VARCHAR", "Name of the task"), ("template", "VARCHAR", "Sentence template"),
          ("condition", "VARCHAR", "What was done to the model"), ("n", "INTEGER", "Items in the list"),
          ("position", "INTEGER", "Place of the answer, from 0"), ("n_prompts", "INTEGER", "Prompts"),
          ("n_right", "INTEGER", "Prompts answered right"), ("chance", "FLOAT", "Accuracy of guessing")),

@@ -8,8 +8,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -18,56 +17,11 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from explorer.core.errors import StoreError
-from explorer.core.schema import SCHEMA_VERSION
 from explorer.core.schema_tables import TABLES
+from explorer.core.store_open import connect, run_query
 from explorer.core.types import HeadId, ModelShape, NeuronId, without_lone_surrogates
 
-_REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
-_READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "lock_configuration": "true",
-}
-_DAMAGE = (
-    duckdb.IOException, duckdb.SerializationException, duckdb.InternalException,
-    duckdb.FatalException,
-)  # fmt: skip
 _SPLITS = ("train", "test")
-
-
-def _check_tables(con: duckdb.DuckDBPyConnection, path: Path, names: Iterable[str]) -> None:
-    """Each must be a table (a view could compute anything) with the columns and types of the schema."""
-    found = con.execute(
-        "SELECT c.table_name, c.column_name, c.data_type FROM duckdb_columns() c "
-        "JOIN duckdb_tables() t USING (database_oid, schema_oid, table_oid) "
-        "WHERE t.schema_name = 'main' AND NOT t.temporary"
-    ).fetchall()
-    have = set(found)
-    for table in names:
-        for column, kind, _ in TABLES[table].columns:
-            if (table, column, kind) not in have:
-                raise StoreError(
-                    f"{path.name} is not a store (no {table}.{column} of type {kind}); {_REBUILD}"
-                )
-
-
-def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
-    try:
-        rows = con.execute("SELECT key, value FROM manifest").fetchall()
-        manifest = {key: json.loads(value) for key, value in rows}
-    except (duckdb.Error, ValueError, TypeError) as error:
-        raise StoreError(
-            f"{path.name} is not a store (no readable manifest); {_REBUILD}"
-        ) from error
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path.name} has schema version {str(version)[:20]}, this program reads {SCHEMA_VERSION}; "
-            + _REBUILD
-        )
-    return manifest
 
 
 class Store:
@@ -84,22 +38,7 @@ class Store:
     def open(cls, path: Path | str) -> Store:
         """Open a published store read-only. Raises StoreError with the command that repairs it."""
         path = Path(path)
-        if not path.is_file():
-            raise StoreError(f"no store at {path}; make one with: python -m precompute --help")
-        try:
-            con = duckdb.connect(str(path), read_only=True, config=_READ_ONLY)
-        except duckdb.Error as error:
-            raise StoreError(f"{path.name} is not a readable DuckDB file; {_REBUILD}") from error
-        try:
-            _check_tables(con, path, ["manifest"])
-            manifest = _read_manifest(con, path)
-            _check_tables(con, path, TABLES)
-        except StoreError:
-            con.close()
-            raise
-        except duckdb.Error as error:
-            con.close()
-            raise StoreError(f"{path.name} is damaged; {_REBUILD}") from error
+        con, manifest = connect(path)
         return cls(con, path, manifest)
 
     def close(self) -> None:
@@ -118,13 +57,7 @@ class Store:
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """Any query as a data frame; `?` or `$name` marks are bound to `parameters`."""
-        try:
-            return self._con.cursor().execute(query, parameters).df()
-        except duckdb.Error as error:
-            # A block whose checksum is wrong raises the base class itself.
-            if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
-                raise StoreError(f"{self.path.name} is damaged; {_REBUILD}") from error
-            raise
+        return run_query(self._con, self.path, query, parameters)
 
     @property
     def run_id(self) -> str:
@@ -213,8 +146,11 @@ class Store:
 
     def mean_probabilities(self, split: str = "train") -> pd.DataFrame:
         """Mean P(token) over each studied neuron's prompts, 0 to 1: `layer neuron probability`."""
-        query = "SELECT layer, neuron, avg(probability) AS probability FROM prompts"
-        return self.sql(f"{query} WHERE split = ? GROUP BY ALL ORDER BY ALL", (split,))  # noqa: S608
+        return self.sql(
+            "SELECT layer, neuron, avg(probability) AS probability FROM prompts WHERE split = ? "
+            "GROUP BY ALL ORDER BY ALL",
+            (split,),
+        )
 
     def neuron_tokens(self, neuron: NeuronId, limit: int = 20) -> pd.DataFrame:
         """A neuron's best tokens: `rank token_id congruence`."""
@@ -250,7 +186,8 @@ class Store:
                    a.ln_scale,
                    coalesce((SELECT list(h.head_layer * ? + h.head ORDER BY 1) FROM active_heads h
                               WHERE h.prompt_id = p.prompt_id), []) AS active
-            FROM prompts p JOIN head_attributions a USING (prompt_id) WHERE p.layer = ? AND p.neuron = ? AND p.split = ? ORDER BY p.rank
+            FROM prompts p JOIN head_attributions a USING (prompt_id)
+            WHERE p.layer = ? AND p.neuron = ? AND p.split = ? ORDER BY p.rank
             """,
             (self.shape.n_heads, neuron.layer, neuron.index, split),
         )
@@ -299,7 +236,8 @@ class Store:
         return self.sql(
             """
             SELECT h.prompt_id, h.weights FROM head_attention h JOIN prompts p USING (prompt_id)
-            WHERE p.layer = ? AND p.neuron = ? AND h.head_layer = ? AND h.head = ? ORDER BY prompt_id
+            WHERE p.layer = ? AND p.neuron = ? AND h.head_layer = ? AND h.head = ?
+            ORDER BY h.prompt_id
             """,
             (neuron.layer, neuron.index, head.layer, head.index),
         )

@@ -47,10 +47,11 @@ def served_neurons_of(store: Store, head: HeadId, split: str) -> pd.DataFrame:
 
 def shown_neurons(served: pd.DataFrame, chosen: NeuronId, limit: int = MAX_NEURONS) -> pd.DataFrame:
     """The first rows, and the chosen neuron's in the last place if it is beyond them."""
-    top = served.head(limit)
-    if str(chosen) in set(top["neuron"]) or str(chosen) not in set(served["neuron"]):
-        return top
-    return pd.concat([top.iloc[:-1], served[served["neuron"] == str(chosen)]])
+    names = served["neuron"].tolist()
+    places = list(range(min(limit, len(names))))
+    if str(chosen) in names[limit:]:
+        places[-1] = names.index(str(chosen))
+    return served.take(places)
 
 
 def attention_of(store: Store, neuron: NeuronId, head: HeadId) -> dict[int, Sequence[float]]:

@@ -234,7 +234,7 @@ class LiveScales:
 def scales_for(values: Sequence[np.ndarray], activations: Sequence[float]) -> LiveScales:
     """Scales that hold all these values: heads by their 98th percentile, activations by the most."""
     heads = signed_limit(float(v) for heads in values for v in heads.ravel() if v != 0)
-    return LiveScales(heads, round_up_125(max([0.1, *activations])))
+    return LiveScales(heads, round_up_125(max([1.0, *activations])))
 
 
 def stored_scales(store: Store, neuron: NeuronId) -> LiveScales | None:

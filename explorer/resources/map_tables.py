@@ -3,6 +3,7 @@ columns."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,36 +101,47 @@ def row_order(pairs: pd.DataFrame, heads: list[str], sort: str, measure: str) ->
     return rows["neuron"].tolist()
 
 
+def _totals(pairs: pd.DataFrame, measure: str) -> dict[str, float]:
+    """A measure's sizes summed over all neurons, by head."""
+    totals: dict[str, float] = {}
+    for head, value in zip(pairs["head"], pairs[measure].fillna(0), strict=True):
+        totals[head] = totals.get(head, 0.0) + abs(float(value))
+    return totals
+
+
 def column_order(pairs: pd.DataFrame, heads: list[str], sort: str, measure: str) -> list[str]:
     """Heads by layer, or by the `total` of the measure's sizes over all neurons, largest first."""
     if sort != "total":
         return heads
-    totals = pairs.assign(size=pairs[measure].abs()).groupby("head")["size"].sum()
-    return sorted(heads, key=lambda head: -float(totals.get(head, 0.0)))
+    totals = _totals(pairs, measure)
+    return sorted(heads, key=lambda head: -totals.get(head, 0.0))
 
 
 def shown_heads(pairs: pd.DataFrame, heads: list[str], max_cells: int) -> tuple[list[str], str]:
     """All heads if the cells are few enough, else those studied anywhere, else the most studied."""
-    n_rows = pairs["neuron"].nunique()
+    n_rows = len(set(pairs["neuron"]))
     if n_rows * len(heads) <= max_cells:
         return heads, ""
-    counts = pairs.loc[pairs["studied"]].groupby("head").size()
-    studied = [head for head in heads if head in counts.index]
+    counts = Counter(pairs.query("studied")["head"].tolist())
+    studied = [head for head in heads if head in counts]
     all_cells = f"All {len(heads)} heads would be {n_rows * len(heads):,} cells: shown are the "
-    if n_rows * len(studied) <= max_cells:
+    if studied and n_rows * len(studied) <= max_cells:
         return studied, f"{all_cells}{len(studied)} that are studied for some neuron."
-    n_columns = max(1, max_cells // n_rows)
-    top = set(sorted(studied, key=lambda head: -int(counts[head]))[:n_columns])
+    totals = _totals(pairs, "share")
+    best = sorted(heads, key=lambda head: (-counts[head], -totals.get(head, 0.0)))
+    top = set(best[: max(1, max_cells // n_rows)])
     return (
-        [head for head in studied if head in top],
+        [head for head in heads if head in top],
         f"{all_cells}{len(top)} studied for the most neurons, of {len(studied)} studied for any.",
     )
 
 
 def _studied_heads(pairs: pd.DataFrame) -> dict[str, float]:
-    kind = pairs["kind"].where(pairs["kind"] == "random", "chosen")
-    per_neuron = pairs.groupby([kind, "neuron"])["studied"].sum()
-    return {str(k): float(v) for k, v in per_neuron.groupby(level=0).mean().items()}
+    counts: dict[str, dict[str, int]] = {"random": {}, "chosen": {}}
+    for kind, neuron, studied in zip(pairs["kind"], pairs["neuron"], pairs["studied"], strict=True):
+        group = counts["random" if kind == "random" else "chosen"]
+        group[neuron] = group.get(neuron, 0) + int(studied)
+    return {kind: sum(n.values()) / len(n) for kind, n in counts.items() if n}
 
 
 def read_sort(sort: str | None) -> tuple[str, str]:
@@ -151,10 +163,12 @@ def map_tables(
     reach = max((shape.n_reaching_heads(int(layer)) for layer in set(pairs["layer"])), default=0)
     heads = [HeadId.from_flat(flat, shape.n_heads).label for flat in range(reach)]
     heads, note = shown_heads(pairs, heads, max_cells)
-    is_random = pairs["kind"] == "random"
-    in_view = pairs[pairs["head"].isin(heads)]
+    in_view = pairs.query("head in @heads")
     ordered = column_order(in_view, heads, columns, measure)
-    blocks = [row_order(pairs[mask], heads, rows, measure) for mask in (~is_random, is_random)]
+    blocks = [
+        row_order(pairs.query(kind), heads, rows, measure)
+        for kind in ("kind != 'random'", "kind == 'random'")
+    ]
     return MapTables(
         pairs=in_view,
         labels=dict(zip(pairs["neuron"], pairs["name"], strict=True)),
@@ -163,6 +177,6 @@ def map_tables(
         n_heads=shape.n_layers * shape.n_heads,
         note=note,
         n_pairs=len(pairs),
-        n_studied=int(pairs["studied"].sum()),
+        n_studied=pairs["studied"].tolist().count(True),
         studied_heads_per_neuron=_studied_heads(pairs),
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from explorer.charts.prompt_strips import Strip
-from explorer.charts.style import number, signed, signed_limit
+from explorer.charts.style import signed_limit
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 
@@ -74,6 +74,14 @@ class NeuronTables:
             rows += [(*names, label, float(heads[f]), f in active) for label, f in reachable]
         return pd.DataFrame(rows, columns=["rank", "prompt_id", "head", "contribution", "active"])
 
+    @cached_property
+    def shares(self) -> pd.DataFrame:
+        """In what share of the prompts each head is active: `head share n_active n_prompts studied`."""
+        columns = ("share", "n_active", "n_prompts", "studied")
+        return pd.DataFrame(
+            {"head": self.activity["label"]} | {name: self.activity[name] for name in columns}
+        )
+
     def active_prompts(self, head: HeadId) -> set[int]:
         """Ids of the prompts in which a head is active."""
         flat = head.flat(self.n_heads)
@@ -94,15 +102,18 @@ class NeuronTables:
     @cached_property
     def medians(self) -> dict[str, float]:
         """Medians over the prompts: `n_kept`, `n_whole` (tokens) and `probability`."""
-        return {
-            name: float(self.prompts[name].median())
-            for name in ("n_kept", "n_whole", "probability")
-        }
+        names = ("n_kept", "n_whole", "probability")
+        return {name: median(self.prompts[name].astype(float).tolist()) for name in names}
+
+    @property
+    def peak_activation(self) -> float | None:
+        """The highest activation of the kept prompts, whole; None without any."""
+        return max(self.prompts["activation"].astype(float).tolist(), default=None)
 
     @property
     def n_first_choice(self) -> int:
         """Prompts after which the neuron's token is the model's most probable one."""
-        return int((self.prompts["token_rank"] == 1).sum())
+        return self.prompts["token_rank"].tolist().count(1)
 
     def activity_of(self, head: HeadId) -> dict[str, Any] | None:
         """A head's row of the activity; None where it cannot reach the neuron."""
@@ -150,12 +161,12 @@ def default_neuron(store: Store, token: str | None) -> NeuronId | None:
     pairs = store.pairs()
     followed = pairs.loc[pairs["studied"], ["layer", "neuron"]].drop_duplicates()
     candidates = (
-        rows[rows["token_id"] == token_id],
-        rows[rows["kind"] != "random"].merge(followed, on=["layer", "neuron"]),
+        rows.query("token_id == @wanted", local_dict={"wanted": token_id}),
+        rows.query("kind != 'random'").merge(followed, on=["layer", "neuron"]),
         rows,
     )
     mine = next(frame for frame in candidates if not frame.empty)
-    best = mine.sort_values("congruence", ascending=False, kind="stable").iloc[0]
+    best = mine.sort_values(by="congruence", ascending=False, kind="stable").to_dict("records")[0]
     return NeuronId(int(best["layer"]), int(best["neuron"]))
 
 
@@ -202,80 +213,6 @@ def neuron_tables(store: Store, neuron: NeuronId, split: str) -> NeuronTables | 
 def _in_order(activity: pd.DataFrame, order: pd.DataFrame) -> pd.DataFrame:
     keys = ["head_layer", "head"]
     return order[keys].merge(activity, on=keys, how="left")
-
-
-def _kept_tokens(tables: NeuronTables, prompt: dict[Any, Any]) -> tuple[str, ...]:
-    return tuple(tables.texts[int(i)] for i in prompt["token_ids"][int(prompt["start"]) :])
-
-
-def strips_of(tables: NeuronTables, limit: int | None = None) -> list[Strip]:
-    """The prompts as strips: tint is the activation in the truncated run; right of it the whole
-    prompt's activation, P(token) and the token's rank."""
-    shown = tables.prompts if limit is None else tables.prompts.head(limit)
-    return [
-        Strip(
-            prompt_id=int(p["prompt_id"]),
-            rank=int(p["rank"]),
-            removed=p["removed"],
-            tokens=_kept_tokens(tables, p),
-            values=tuple(float(v) for v in p["kept_activations"]),
-            numbers=(
-                number(float(p["activation"])),
-                f"{100 * float(p['probability']):.1f} %",
-                f"{int(p['token_rank']):,}",
-            ),
-        )
-        for p in shown.to_dict("records")
-    ]
-
-
-def attention_strips(
-    tables: NeuronTables, head: HeadId, weights: dict[int, Sequence[float]], active: bool
-) -> list[Strip]:
-    """The prompts in which a head is active, or is not: tint is its attention from the peak token,
-    right of it the head's contribution. Without stored weights the tokens stay plain."""
-    chosen = tables.active_prompts(head)
-    contributions = tables.contributions(head)
-    strips = []
-    for p in tables.prompts.to_dict("records"):
-        prompt_id = int(p["prompt_id"])
-        if (prompt_id in chosen) != active:
-            continue
-        row = weights.get(prompt_id)
-        strips.append(
-            Strip(
-                prompt_id=prompt_id,
-                rank=int(p["rank"]),
-                removed=p["removed"],
-                tokens=_kept_tokens(tables, p),
-                values=None if row is None else tuple(float(w) for w in row[1:]),
-                start_share=None if row is None else float(row[0]),
-                numbers=(signed(contributions[prompt_id]),),
-            )
-        )
-    return strips
-
-
-def prompt_table_data(tables: NeuronTables) -> pd.DataFrame:
-    """The prompts as a person takes them away: texts, activations, P(token), rank."""
-    p = tables.prompts
-    return pd.DataFrame(
-        {
-            "prompt": p["rank"],
-            "prompt_id": p["prompt_id"],
-            "split": p["split"],
-            "document": p["doc_id"],
-            "removed text": p["removed"],
-            "kept text": p["kept"],
-            "peak token": p["peak"],
-            "tokens in prompt": p["n_whole"],
-            "tokens kept": p["n_kept"],
-            "activation, whole prompt": p["activation"],
-            "activation, kept text": p["truncated_activation"],
-            "probability of the neuron's token": p["probability"],
-            "rank of the neuron's token": p["token_rank"],
-        }
-    )
 
 
 def prompt_limit(store: Store, neuron: NeuronId, columns: Sequence[str]) -> float:

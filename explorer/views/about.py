@@ -51,7 +51,10 @@ def _warnings(manifest: Mapping[str, Any]) -> None:
     counted = manifest.get("warnings") or {}
     if not isinstance(counted, Mapping):
         counted = {str(text): 1 for text in counted}
-    rows = [(str(name), str(count)) for name, count in counted.items()]
+    rows = [
+        (str(name), f"{count:,}" if isinstance(count, int) else str(count))
+        for name, count in counted.items()
+    ]
     heading("Counted warnings", pd.DataFrame(rows, columns=["warning", "count"]), key="about-warnings",
             caption="What the job passed over or could not do, counted.")  # fmt: skip
     if rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from explorer import selection
@@ -36,11 +37,11 @@ from explorer.resources.head_tables import (
 )
 from explorer.resources.neuron_tables import (
     NeuronTables,
-    attention_strips,
     default_neuron,
     neuron_tables,
     top_head,
 )
+from explorer.resources.prompt_rows import attention_strips
 from explorer.selection import Selection
 
 
@@ -130,8 +131,7 @@ def _pick_neuron(store: Store, key: str, head: HeadId) -> None:
         selection.choose(head=head)
 
 
-def _served(store: Store, neuron: NeuronId, head: HeadId, split: str) -> None:
-    served = served_neurons_of(store, head, split)
+def _served(store: Store, served: pd.DataFrame, neuron: NeuronId, head: HeadId, split: str) -> None:
     if served.empty:
         frame.empty(f"{head.label} comes after all studied neurons: it reaches none of them.")
         return
@@ -215,7 +215,7 @@ def render() -> None:
     served = served_neurons_of(store, head, split)
     if tables is not None:
         with right:
-            _metrics(store, tables, head, int(served["studied"].sum()))
+            _metrics(store, tables, head, served["studied"].tolist().count(True))
     _controls(store, neuron, head, tables)
     left, right = st.columns([62, 38], gap="large")
     with left:
@@ -225,4 +225,4 @@ def render() -> None:
             split_switch(split, "head-split")
             frame.empty("There are no prompts to show for this pair.")
     with right:
-        _served(store, neuron, head, split)
+        _served(store, served, neuron, head, split)

@@ -36,6 +36,7 @@ from explorer.resources.live_values import (
     stored_curve,
     stored_prompt,
     stored_value,
+    to_field,
     token_of,
 )
 from explorer.resources.models import ModelStatus
@@ -109,15 +110,13 @@ def _strip(value: LiveValue, limits: LiveScales) -> None:
         token_strip(
             strip_tokens(value.tokens, value.activations, limit=limits.activation, palette=colours),
             value.position,
-            prompt=value.text,
+            prompt=to_field(value.text),
             label=f"Tokens with the activation of {value.neuron.label}. Choose a position.",
             key="live-strip",
             on_pick=lambda index: selection.choose(pos=index + value.n_cut),
         )
     with narrow:
-        st.html(legend_html(limits.activation, colours))
-    if value.n_cut:
-        frame.empty(f"Only the last {len(value.tokens):,} tokens are used.")
+        st.html(legend_html(limits.activation, colours, value.n_cut, len(value.tokens)))
 
 
 def _figures(store: Store, value: LiveValue, stored: StoredPrompt | None, by_model: bool) -> None:
@@ -175,21 +174,29 @@ def _live(store: Store) -> None:
         prompt_input(request.text, None if stored is None else stored.text)
     with narrow:
         neuron_input(store, neuron)
+    # Every piece keeps its place whatever is shown, so that nothing of an older run can stand in a
+    # newer one's.
+    remark, trouble, body = st.empty(), st.container(), st.empty()
     if (said := neuron_note()) is not None:
-        frame.note(html.escape(said))
+        with remark:
+            frame.note(html.escape(said))
     status = models.model_status(store)
     by_model = status.state == "ready"
     value, seconds = _value(store, request, stored, by_model) if request.text else (None, None)
     line = _status_line(status, seconds, value is not None and not by_model)
     status_line.html(f'<p class="nt-status" role="status">{line}</p>')
     if status.state in ("failed", "missing", "asks"):
-        _trouble(store, status)
+        with trouble:
+            _trouble(store, status)
     if value is not None:
-        _figures(store, value, stored, by_model)
-    elif not request.text:
-        frame.empty("Type a word.")
-    elif status.state in ("loading", "waiting"):
-        st.skeleton(height=420)
+        with body.container():
+            _figures(store, value, stored, by_model)
+    elif status.state in ("loading", "waiting") and request.text:
+        body.skeleton(height=420)
+    elif by_model or not request.text:
+        body.html('<p class="nt-small">Type a word.</p>')
+    else:
+        body.empty()
 
 
 def render() -> None:

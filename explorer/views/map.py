@@ -32,11 +32,11 @@ from explorer.resources.map_tables import (
 )
 from explorer.resources.neuron_tables import (
     NeuronTables,
-    attention_strips,
     default_neuron,
     neuron_tables,
     top_head,
 )
+from explorer.resources.prompt_rows import attention_strips
 from explorer.selection import Selection
 
 _MEASURE_NAMES = {"share": "Share active", "contribution": "Mean contribution"}

@@ -30,10 +30,9 @@ from explorer.resources.neuron_tables import (
     default_neuron,
     neuron_tables,
     prompt_limit,
-    prompt_table_data,
-    strips_of,
     truncation_of,
 )
+from explorer.resources.prompt_rows import prompt_table_data, strips_of
 from explorer.selection import Selection
 
 N_FIRST = 10
@@ -71,16 +70,15 @@ def _answer(tables: NeuronTables) -> str:
 
 def _metrics(store: Store, tables: NeuronTables) -> None:
     define_ = partial(define, manifest=store.manifest)
-    peak = tables.prompts["activation"].max() if tables.n_prompts else None
     kept = (
-        (f"{tables.medians['n_kept']:.0f}", f"of {tables.medians['n_whole']:.0f}, median")
+        (f"{tables.medians['n_kept']:g}", f"of {tables.medians['n_whole']:g}, median")
         if tables.n_prompts
         else ("–", "")
     )
     metrics(
         [
             Metric("Congruence", number(tables.congruence, 1), "", define_("Congruence")),
-            Metric("Peak activation", number(peak), "", define_("Activation")),
+            Metric("Peak activation", number(tables.peak_activation), "", define_("Activation")),
             Metric("Tokens kept", *kept, define_("Tokens kept")),
             Metric("Studied heads", str(len(tables.studied)), "", define_("Studied")),
         ]
@@ -120,7 +118,7 @@ def _strips(store: Store, tables: NeuronTables, prompt_id: int, n_shown: int) ->
         controls=partial(split_switch, tables.split, "neuron-split"),
     )
     columns = StripColumns(
-        "activation", limit=float(tables.prompts["activation"].max()), numbers=("act.", "P", "rank")
+        "activation", limit=tables.peak_activation or 0.0, numbers=("act.", "P", "rank")
     )
     strips = strips_html(
         strips_of(tables, n_shown),
@@ -143,7 +141,7 @@ def _heads(
     if not columns:
         frame.empty("No head can reach this neuron.")
         return
-    cells = tables.cells[tables.cells["head"].isin(columns) & (tables.cells["rank"] <= n_shown)]
+    cells = tables.cells.query("head in @columns and rank <= @n_shown").reset_index(drop=True)
     more = len(tables.activity) - len(columns)
     head = None if chosen is None else chosen.label
     key = f"neuron-heads-{store.run_id}-{tables.neuron}-{rank}-{head}"
@@ -151,7 +149,7 @@ def _heads(
         "What each head adds, prompt by prompt",
         partial(
             prompt_heatmap,
-            cells.reset_index(drop=True),
+            cells,
             heads=columns,
             studied=tables.studied,
             limit=prompt_limit(store, tables.neuron, columns),
@@ -172,12 +170,10 @@ def _heads(
         selection_mode=PICK,
         chart_key=key,
     )
-    shares = tables.activity[["label", "share", "n_active", "n_prompts", "studied"]]
-    shares = shares.rename(columns={"label": "head"})
     figure(
         "In what share of prompts",
-        partial(share_bars, shares[shares["head"].isin(columns)], heads=columns, head=head),
-        shares,
+        partial(share_bars, tables.shares, heads=columns, head=head),
+        tables.shares,
         key="neuron-shares",
         help=define("Share active", store.manifest) + " " + define("Studied", store.manifest),
         caption="Share of prompts in which the head is active. Filled: studied (25–75 % of train).",

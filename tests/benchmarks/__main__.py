@@ -14,7 +14,8 @@ from tests.benchmarks.measure import Row, table
 
 
 def main() -> int:
-    sys.stdout.write(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n\n")
+    threads = torch.get_num_threads()
+    sys.stdout.write(f"{platform.machine()}, {threads} threads, torch {torch.__version__}\n\n")
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         found += model_speed.rows(Path(folder) / "gpt2-small-shape")

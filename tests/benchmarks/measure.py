@@ -30,7 +30,9 @@ def seconds_of(act: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def in_turn(act: Callable[[], object], base: Callable[[], object], repeats: int) -> tuple[float, float]:
+def in_turn(
+    act: Callable[[], object], base: Callable[[], object], repeats: int
+) -> tuple[float, float]:
     """Seconds of `act` and of `base`, measured in turn after a warm-up of each.
 
     The base is its median; `act` is that times the median of the pairwise ratios, so that a machine

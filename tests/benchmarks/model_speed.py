@@ -80,8 +80,20 @@ def scan_rows(model: LanguageModel, plain: Any, n_texts: int, name: str, repeats
     thousand, hundred_again = in_turn(scan(1000), scan(100), repeats)
     size = f"{sum(t.numel() for t in tokens):,} tokens"
     return [
-        Row(f"corpus scan, 100 neurons, {name}", f"bare forwards with logits, {size}", hundred, base, "1.0"),
-        Row(f"the same scan, 1,000 neurons, {name}", "the scan with 100", thousand, hundred_again, "1.2"),
+        Row(
+            f"corpus scan, 100 neurons, {name}",
+            f"bare forwards with logits, {size}",
+            hundred,
+            base,
+            "1.0",
+        ),
+        Row(
+            f"the same scan, 1,000 neurons, {name}",
+            "the scan with 100",
+            thousand,
+            hundred_again,
+            "1.2",
+        ),
     ]
 
 
@@ -101,7 +113,7 @@ def live_row(model: LanguageModel, plain: Any, name: str, at_most: str, repeats:
         _forward(plain, suffixes)
 
     seconds, base = in_turn(live, forwards, repeats)
-    return Row(f"live analysis of a 24-token prompt, {name}", "bare forwards: prompt, and all suffixes batched",
+    return Row(f"live analysis of a 24-token prompt, {name}", "bare forwards: prompt, suffixes batched",
                seconds, base, at_most)  # fmt: skip
 
 
@@ -114,7 +126,9 @@ def attribution_row(model: LanguageModel, plain: Any, name: str, repeats: int) -
     readers = torch.stack([model.reader(NeuronId(layer, i)).heads for i in range(500)])
     scale = trace.ln_scale.expand(500)
     seconds, base = in_turn(
-        lambda: attribute_heads(trace.z[0], readers, scale), lambda: _forward(plain, prompt), repeats
+        lambda: attribute_heads(trace.z[0], readers, scale),
+        lambda: _forward(plain, prompt),
+        repeats,
     )
     return Row(f"all-head attribution for 500 neurons, {name}", "one bare forward of that prompt",
                seconds, base, "0.1")  # fmt: skip

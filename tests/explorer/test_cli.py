@@ -111,13 +111,15 @@ def test_it_serves_from_another_folder(tmp_path: Path) -> None:
         assert server.stdout is not None
         assert f"http://127.0.0.1:{port}" in server.stdout.readline()
         end = time.monotonic() + 60
-        while cli.is_free(port or 0):
+        while not cli._answers(port or 0):
             assert server.poll() is None, server.stderr and server.stderr.read()
             assert time.monotonic() < end, "the server does not listen"
             time.sleep(0.05)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health") as answer:
             assert answer.status == 200
-        heard = [c.laddr for c in psutil.Process(server.pid).net_connections() if c.status == "LISTEN"]
+        heard = [
+            c.laddr for c in psutil.Process(server.pid).net_connections() if c.status == "LISTEN"
+        ]
         assert [(where.ip, where.port) for where in heard] == [("127.0.0.1", port)]
     finally:
         server.terminate()
@@ -156,3 +158,19 @@ def test_both_themes_are_the_palette_and_can_be_read(name: str, colours) -> None
         for text in (colours.ink, colours.muted, colours.teal, colours.lowers, colours.raises):
             assert _contrast(text, ground) >= 4.5
     assert _contrast("#777777", "#ffffff") < 4.5, "the measure can fail"
+
+
+# --- warming up --------------------------------------------------------------------------------
+
+
+def test_warming_up_does_what_the_first_page_waits_for_and_loads_no_model(tmp_path: Path) -> None:
+    write_seeded_store(tmp_path)
+    code = (
+        "import sys; from explorer.components.warm_up import warm_up; warm_up();"
+        "wanted = {'explorer.views.tokens', 'streamlit.emojis', 'altair', 'duckdb'};"
+        "sys.exit(len(wanted - set(sys.modules)) + 10 * ('torch' in sys.modules))"
+    )
+    env = os.environ | {"EXPLORER_STORE": str(tmp_path)}
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, timeout=120).returncode == 0
+    )

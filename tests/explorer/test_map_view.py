@@ -126,9 +126,9 @@ def test_too_many_cells_leave_the_columns_that_are_studied(seeded: Store) -> Non
 
 
 def test_all_heads_are_shown_when_they_fit() -> None:
-    pairs = pd.DataFrame({"neuron": ["a"], "head": ["L0 H0"], "studied": [False]})
+    pairs = pd.DataFrame({"neuron": ["a"], "head": ["L0 H1"], "share": [0.1], "studied": [False]})
     assert shown_heads(pairs, ["L0 H0", "L0 H1"], 2) == (["L0 H0", "L0 H1"], "")
-    assert shown_heads(pairs, ["L0 H0", "L0 H1"], 1)[0] == []
+    assert shown_heads(pairs, ["L0 H0", "L0 H1"], 1)[0] == ["L0 H1"]  # none is studied: by share
 
 
 def test_like_neurons_stand_together() -> None:

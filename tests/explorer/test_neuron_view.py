@@ -44,7 +44,7 @@ def test_heading_and_metrics_are_the_stored_numbers(seeded: Store) -> None:
         len(ids) - start for ids, start in zip(prompts["token_ids"], prompts["start"], strict=True)
     ]
     whole = [len(ids) for ids in prompts["token_ids"]]
-    median = lambda row: f"{sorted(row)[2] / 2 + sorted(row)[3] / 2:.0f}"  # noqa: E731  six prompts
+    median = lambda row: f"{sorted(row)[2] / 2 + sorted(row)[3] / 2:g}"  # noqa: E731  six prompts
     assert f"{median(kept)} of {median(whole)}, median" in values
 
 

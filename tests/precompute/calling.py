@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -76,3 +78,44 @@ def write_jsonl(path: Path, texts: Iterable[str]) -> Path:
     lines = [json.dumps({"text": text}) + "\n" for text in texts]
     path.write_text("".join(lines), encoding="utf-8")
     return path
+
+
+_KILLED_JOBS = """
+import importlib, os, signal, sys
+import torch, transformers, transformer_lens.model_bridge  # loaded once, for all that follow
+from precompute import corpus
+from precompute.__main__ import main
+corpus.shards.__defaults__ = tuple(map(int, sys.argv[1].split(",")))
+moments, argv = sys.argv[2].split(), sys.argv[3:]
+for moment in moments:
+    if (child := os.fork()) == 0:
+        module, name, count = moment.split(":")
+        owner = importlib.import_module(module)
+        *path, name = name.split(".")
+        for part in path: owner = getattr(owner, part)
+        real, calls = getattr(owner, name), []
+        def deadly(*args, **options):
+            result = real(*args, **options)
+            calls.append(name)
+            if len(calls) == int(count): os.kill(os.getpid(), signal.SIGKILL)
+            return result
+        setattr(owner, name, deadly)
+        os._exit(main(argv))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code, *(name.rsplit(".", 1)[1] for name in os.listdir(argv[-1])))
+"""
+"""Each job in a process of its own, forked from one that has the libraries loaded: loading takes
+longer than the job."""
+
+
+def kill_jobs(
+    shard: tuple[int, int], moments: str, *argv: object
+) -> subprocess.CompletedProcess[str]:
+    """Run the job once for each moment (`module:function:n`) and kill it there; `argv` ends with the
+    folder of stores. Standard output has a line for each: the exit code, the endings of the names of
+    what is left in that folder."""
+    words = [",".join(map(str, shard)), moments, *map(str, argv)]
+    return subprocess.run(
+        [sys.executable, "-c", _KILLED_JOBS, *words],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip

@@ -27,16 +27,16 @@ def case(
     write_corpus: Callable[..., Path], publish: Callable[..., duckdb.DuckDBPyConnection],
 ) -> Case:  # fmt: skip
     if request.param == "sequential":
-        options = Options((1, 2), 4, (), ((0, 3), (2, 9)), 3, 7, 9, 0.8, None)
+        options = Options((1, 2), 4, (), ((0, 3), (2, 9)), 4, 9, 9, 0.8, None)
         return make_case(
             gpt2_folder, {"train": corpus_texts(0)}, write_corpus, publish, options,
             {"layers": "last:2", "seed": 5},
         )  # fmt: skip
-    options = Options((0, 2), 4, (), ((1, 60),), 3, 6, 7, 0.9, 2)
+    options = Options((0, 2), 4, (), ((1, 60),), 4, 8, 7, 0.9, 5)
     corpora = {"train": corpus_texts(0), "test": corpus_texts(12)[:24]}
     return make_case(
         neox_folder, corpora, write_corpus, publish, options,
-        {"layers": "0,2", "active_rule": "top:2"},
+        {"layers": "0,2", "active_rule": "top:5"},
     )  # fmt: skip
 
 
@@ -59,6 +59,17 @@ def test_the_corpus_brings_up_every_special_case(case: Case) -> None:
     windows = {p.token_ids[0] == case.splits[p.split][p.doc_id][0] for p in prompts}
     assert windows == {True, False}
     assert any(case.active) and not all(case.active)
+    train = [values for key, values in expected_activity(case).items() if key[4] == "train"]
+    shares = {on / n for on, n, *_ in train if n}
+    assert shares >= {0, 1 / 4, 2 / 4}
+    if case.options.top_k is not None:
+        assert shares >= {3 / 4, 1}
+        # Among the K largest are some that are not positive, and heads fewer than K.
+        reachable = [case.model.n_reaching(p.neuron[0]) * case.model.n_heads for p in prompts]
+        assert {0, 4, 8} == set(reachable)
+        assert any(
+            0 < len(active) < min(5, n) for active, n in zip(case.active, reachable, strict=True)
+        )
     # No activation is close enough to its threshold for rounding to decide.
     assert all(
         abs(value - case.options.keep_ratio * p.activation) > 1e-5

@@ -38,13 +38,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return stream
-
-
 def test_a_log_gets_plain_lines(quick_run: Outcome) -> None:
     lines = quick_run.stderr.splitlines()
     assert "\x1b" not in quick_run.stderr
@@ -87,12 +80,14 @@ def test_a_terminal_gets_bars_for_every_stage_from_the_start(
     assert terminal.getvalue().rstrip().endswith("\x1b[?25h")  # the cursor is given back
 
 
-def test_long_stages_say_now_and_then_how_long_is_left(clock: Clock, log: io.StringIO) -> None:
+def test_long_stages_say_now_and_then_how_long_is_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Display(TITLES) as display, display.stage("read", 8) as reading:
         for _ in range(4):
             clock.now += 6
             reading.advance(1)
-    assert log.getvalue().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "Reading ...",
         "Reading: 25%, about 36 s left",
         "Reading: 50%, about 24 s left",
@@ -101,7 +96,7 @@ def test_long_stages_say_now_and_then_how_long_is_left(clock: Clock, log: io.Str
 
 
 def test_seconds_of_a_stage_add_up_and_a_failed_stage_has_none(
-    clock: Clock, log: io.StringIO
+    clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Display(TITLES) as display:
         for seconds in (2, 3):
@@ -111,17 +106,18 @@ def test_seconds_of_a_stage_add_up_and_a_failed_stage_has_none(
             raise KeyboardInterrupt
     assert display.clock.seconds == {"read": 5.0}
     display.summary({"prompts": 1234, "failures": 0}, 0)
-    assert "1,234" in log.getvalue()
-    assert "failures" not in log.getvalue()
+    shown = capsys.readouterr().err
+    assert "1,234" in shown
+    assert "failures" not in shown
 
 
 @pytest.mark.parametrize(
     "name", ["[bold]x[/bold]", "[/]", "[red", ":smile:", "a" * 300, "[link=x]y"]
 )
-def test_names_are_shown_as_they_are(name: str, log: io.StringIO, tmp_path: Path) -> None:
+def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with Display(TITLES) as display:
         display.say(name)
-    assert log.getvalue() == f"{name}\n"
+    assert capsys.readouterr().err == f"{name}\n"
 
 
 def test_markup_in_the_name_of_a_corpus_is_a_name(

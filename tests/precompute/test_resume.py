@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tests.precompute.calling import (
     Outcome,
     assert_refused,
     call,
+    kill_jobs,
     manifest,
     stores,
     tables,
@@ -118,32 +117,22 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert [path.name for path in tmp_path.iterdir()] == [expected.store.name]
 
 
-DEADLY = f"""
-import importlib, os, signal, sys
-import torch, transformers, transformer_lens.model_bridge  # loaded once, for all that follow
-from precompute import corpus
-from precompute.__main__ import main
-corpus.shards.__defaults__ = {SHARD}
-moments, argv = sys.argv[1].split(), sys.argv[2:]
-for moment in moments:
-    if (child := os.fork()) == 0:
-        module, name, count = moment.split(":")
-        owner = importlib.import_module(module)
-        *path, name = name.split(".")
-        for part in path: owner = getattr(owner, part)
-        real, calls = getattr(owner, name), []
-        def deadly(*args, **options):
-            result = real(*args, **options)
-            calls.append(name)
-            if len(calls) == int(count): os.kill(os.getpid(), signal.SIGKILL)
-            return result
-        setattr(owner, name, deadly)
-        os._exit(main(argv))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(code, *(name.rsplit(".", 1)[1] for name in os.listdir(argv[-1])))
-"""
-"""Jobs in processes of their own, each killed right after the n-th call of a function: the exit code
-and the endings of the file names that it left."""
+def test_another_run_in_between_loses_nothing(
+    quick_call: Call, undisturbed: tuple[Outcome, list[str]], saves: SaveLog, tmp_path: Path
+) -> None:
+    """Two runs of one model and corpus share a work folder; the one that ends clears its own part."""
+    expected, every_shard = undisturbed
+    interrupt(saves, 12, *quick_call, "--out", tmp_path)
+    other = call(*quick_call, "--seed", "3", "--out", tmp_path)
+    saves.take()
+    assert_same_store(call(*quick_call, "--out", tmp_path), expected)
+    assert saves.take() == [
+        *every_shard[:3],
+        every_shard[12],
+    ]  # the layers' shards were the other's too
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [expected.store.name, other.store.name]
+    )
 
 
 def test_a_job_killed_three_times_still_publishes_the_same(
@@ -154,11 +143,7 @@ def test_a_job_killed_three_times_still_publishes_the_same(
     moments = (
         "os:fsync:12 precompute.stages.prompts:SuffixRunner.run:4 precompute.publish:write_store:1"
     )
-    argv = [*map(str, quick_call), "--out", str(tmp_path)]
-    killed = subprocess.run(
-        [sys.executable, "-c", DEADLY, moments, *argv],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    killed = kill_jobs(SHARD, moments, *quick_call, "--out", tmp_path)
     assert killed.stdout == f"{-signal.SIGKILL} partial\n" * 3, killed.stderr
     assert_only_unfinished(tmp_path)
     saves.take()
@@ -238,24 +223,33 @@ def unfinished(quick_call: Call, saves: SaveLog, tmp_path_factory: pytest.TempPa
     return out
 
 
-@pytest.mark.parametrize("change", ["--keep-ratio=0.5", "--seed=3", "corpus"])
+@pytest.fixture
+def changed(
+    request: pytest.FixtureRequest, quick_corpus: Path, quick_texts: list[str]
+) -> Iterator[Call]:
+    """An option more, or (none given) other text in the same file."""
+    before = quick_corpus.read_bytes()
+    if not request.param:
+        write_jsonl(quick_corpus, quick_texts[::-1])
+    yield tuple(request.param)
+    quick_corpus.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    "changed", [["--keep-ratio=0.5"], ["--seed=3"], ["--active-rule=top:2"], []], indirect=True
+)
 def test_another_run_takes_no_shard_that_the_change_shapes(
-    change: str, quick_call: Call, quick_texts: list[str], unfinished: Path, tmp_path: Path,
+    changed: Call, quick_call: Call, unfinished: Path, tmp_path: Path,
     undisturbed: tuple[Outcome, list[str]],
 ) -> None:  # fmt: skip
     """Same model and corpus name, so the same work folder: what it holds must not leak over."""
-    more: Call = (change,)
-    if change == "corpus":
-        more = ("--corpus", write_jsonl(tmp_path / "quick.jsonl", quick_texts[::-1]))
-    out = tmp_path / "out"
+    out, expected = tmp_path / "out", undisturbed[0].store
     shutil.copytree(unfinished, out)
-    beside = call(*quick_call, *more, "--out", out)
-    alone = call(*quick_call, *more, "--out", tmp_path / "alone")
+    beside = call(*quick_call, *changed, "--out", out)
+    alone = call(*quick_call, *changed, "--out", tmp_path / "alone")
     assert_same_store(beside, alone)
-    expected = undisturbed[0].store
     assert beside.store.name != expected.name
     assert tables(beside.store) != tables(expected)
-    assert call(*quick_call, "--out", out).store.name == expected.name  # the first goes on
 
 
 def test_a_second_job_in_the_same_folder_is_refused(

@@ -1,0 +1,101 @@
+"""Opening a store that may come from a stranger: read-only, closed to the outside, checked.
+
+External access is off and the configuration locked, so that a store can show rows and nothing else;
+what the schema calls a table must be one, with its columns and types.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from explorer.core.errors import StoreError
+from explorer.core.schema import SCHEMA_VERSION
+from explorer.core.schema_tables import TABLES
+
+_REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
+_READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "lock_configuration": "true",
+}
+_DAMAGE = (
+    duckdb.IOException, duckdb.SerializationException, duckdb.InternalException,
+    duckdb.FatalException,
+)  # fmt: skip
+
+
+def _check_tables(con: duckdb.DuckDBPyConnection, path: Path, names: Iterable[str]) -> None:
+    """Each must be a table (a view could compute anything) with the columns and types of the schema."""
+    found = con.execute(
+        "SELECT c.table_name, c.column_name, c.data_type FROM duckdb_columns() c "
+        "JOIN duckdb_tables() t USING (database_oid, schema_oid, table_oid) "
+        "WHERE t.schema_name = 'main' AND NOT t.temporary"
+    ).fetchall()
+    have = set(found)
+    for table in names:
+        for column, kind, _ in TABLES[table].columns:
+            if (table, column, kind) not in have:
+                raise StoreError(
+                    f"{path.name} is not a store (no {table}.{column} of type {kind}); {_REBUILD}"
+                )
+
+
+def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+    try:
+        rows = con.execute("SELECT key, value FROM manifest").fetchall()
+        manifest = {key: json.loads(value) for key, value in rows}
+    except (duckdb.Error, ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path.name} is not a store (no readable manifest); {_REBUILD}"
+        ) from error
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path.name} has schema version {str(version)[:20]}, this program reads {SCHEMA_VERSION}; "
+            + _REBUILD
+        )
+    return manifest
+
+
+def connect(path: Path) -> tuple[duckdb.DuckDBPyConnection, dict[str, Any]]:
+    """A connection and the manifest. Raises StoreError with the command that repairs it."""
+    if not path.is_file():
+        raise StoreError(f"no store at {path}; make one with: python -m precompute --help")
+    try:
+        con = duckdb.connect(str(path), read_only=True, config=_READ_ONLY)
+    except duckdb.Error as error:
+        raise StoreError(f"{path.name} is not a readable DuckDB file; {_REBUILD}") from error
+    try:
+        _check_tables(con, path, ["manifest"])
+        manifest = _read_manifest(con, path)
+        _check_tables(con, path, TABLES)
+    except StoreError:
+        con.close()
+        raise
+    except duckdb.Error as error:
+        con.close()
+        raise StoreError(f"{path.name} is damaged; {_REBUILD}") from error
+    return con, manifest
+
+
+def run_query(
+    con: duckdb.DuckDBPyConnection,
+    path: Path,
+    query: str,
+    parameters: Sequence[Any] | Mapping[str, Any],
+) -> pd.DataFrame:
+    """Run one query on a cursor of its own. A damaged file is a StoreError, a wrong query is not."""
+    try:
+        return con.cursor().execute(query, parameters).df()
+    except duckdb.Error as error:
+        # A block whose checksum is wrong raises the base class itself.
+        if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
+            raise StoreError(f"{path.name} is damaged; {_REBUILD}") from error
+        raise

@@ -1,0 +1,74 @@
+"""The app as a person feels it, in Chromium: first page of a cold server, key to chart redrawn."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from tests.benchmarks.measure import Row
+from tests.browser.driving import (
+    CHROMIUM,
+    chromium,
+    heading,
+    served,
+    strip_shows,
+    wait_for_model,
+)
+
+# Times, in the page's own clock, of the last key and of the first change of the heatmap after it.
+_WATCH = """() => {
+  window.keyAt = null; window.drawnAt = null;
+  document.addEventListener('keydown', () => { window.keyAt = performance.now(); window.drawnAt = null; }, true);
+  const chart = document.querySelector('.st-key-live-heads');
+  new MutationObserver(() => { if (window.keyAt && !window.drawnAt) window.drawnAt = performance.now(); })
+    .observe(chart, {subtree: true, childList: true, attributes: true});
+}"""
+_TEXT = "When the two of them had gone down to the river she would"
+
+
+def _first_page_seconds(page: Page, folder: Path) -> float:
+    begin = time.perf_counter()
+    with served(folder) as url:
+        page.goto(url)
+        heading(page, "Which neurons make the model say")
+        page.locator("canvas, svg.marks").first.wait_for()
+        return time.perf_counter() - begin
+
+
+def _key_to_chart_seconds(page: Page, url: str) -> list[float]:
+    page.goto(f"{url}/live?text=They")
+    wait_for_model(page)
+    strip_shows(page, "They")
+    page.get_by_label("Prompt: edit it, everything below follows", exact=True).press("End")
+    time.sleep(2)
+    page.evaluate(_WATCH)
+    found = []
+    for letter in " " + _TEXT:
+        page.keyboard.press("Space" if letter == " " else letter)
+        page.wait_for_function("window.drawnAt !== null")
+        found.append(page.evaluate("(window.drawnAt - window.keyAt) / 1000"))
+        time.sleep(0.4)
+    return found[5:]
+
+
+def rows(folder: Path) -> list[Row]:
+    """Lines of the table on a folder with a published run; none, said so, without Chromium."""
+    if CHROMIUM is None:
+        sys.stdout.write("Chromium is missing: the app's own figures are left out\n")
+        return []
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60_000)
+        first = statistics.median(_first_page_seconds(page, folder) for _ in range(3))
+        with served(folder) as url:
+            keys = sorted(_key_to_chart_seconds(page, url))
+    p95 = keys[int(0.95 * (len(keys) - 1))]
+    return [
+        Row("first page painted, cold start", "", first, None, "3 s"),
+        Row("key pressed to heatmap redrawn", "", statistics.median(keys), None, "400 ms median",
+            f"95th percentile {1000 * p95:.0f} ms, {len(keys)} keys, the 150 ms pause included"),
+    ]  # fmt: skip

@@ -21,8 +21,8 @@ MEANING = (
     "probability of the neuron's token is 0.37 on the truncated prompts, and 32 % of neurons stay "
     "below 0.10. So P(token) and its rank stand beside the prompts.",
     "<b>Active is a rule of thumb.</b> It compares a head with the other heads of the same prompt: "
-    "it says which heads stand out there, not that they add much. A head is called studied when it is active in "
-    "25–75 % of the train prompts: only then can context tell the two groups apart.",
+    "it says which heads stand out there, not that they add much. A head is called studied when it "
+    "is active in 25–75 % of the train prompts: only then can context tell the two groups apart.",
 )
 
 LIMITS = (

@@ -6,18 +6,33 @@ Tokens are data, never markup: the page's script writes them as text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from explorer.charts.style import Palette, amount_colour, number
 from explorer.core.types import visible
 
-_INVERT_FROM = 6
-"""From this step of the one-sided scale on, text takes the page's colour to stay readable."""
+_READABLE = 4.5
+"""Least contrast of text against what it stands on (WCAG 2, level AA)."""
 
 
-def _ink(colour: str, palette: Palette) -> str:
-    steps = palette.amounts
-    return palette.page if steps.index(colour) >= _INVERT_FROM else palette.ink
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@lru_cache(maxsize=64)
+def _ink(fill: str, palette: Palette) -> str:
+    """Text colour on a tint: ink where it can be read, else the page's colour, else white."""
+    choices = (palette.ink, palette.page, "#ffffff")
+    return next((c for c in choices if contrast(fill, c) >= _READABLE), palette.ink)
 
 
 def settled(value: float) -> str:

@@ -7,6 +7,7 @@ read leave the stored pages as they are; Live says what is missing and how to po
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import time
@@ -51,6 +52,7 @@ def _load(source: str) -> Any:
     Streamlit collects garbage after every run of a page, which walks all that is alive: with the
     libraries and a model in memory, each keystroke would wait 0.3 s for it.
     """
+    atexit.register(gc.unfreeze)
     gc.disable()
     try:
         import torch

@@ -65,7 +65,7 @@ def _answer(tables: NeuronTables) -> str:
         return text + "No head can reach it."
     if not tables.studied:
         return text + "No head is active in 25–75 % of its train prompts, so none is studied."
-    return text + f"Head <b>{top.label}</b> pushes it in {int(row['n_active'])} of {n}."
+    return text + f"Head <b>{top.label}</b> is active in {int(row['n_active'])} of {n}."
 
 
 def _metrics(store: Store, tables: NeuronTables) -> None:

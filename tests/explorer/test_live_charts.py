@@ -11,7 +11,7 @@ import pytest
 from explorer.charts.live_heads import heads_figure, heads_rows, unreachable_note
 from explorer.charts.next_tokens import NextRow, next_token_figure, next_token_rows, percent
 from explorer.charts.style import DARK, LIGHT, Palette
-from explorer.charts.token_strip import legend_html, settled, strip_tokens
+from explorer.charts.token_strip import contrast, legend_html, settled, strip_tokens
 from explorer.charts.truncation import truncation_chart, truncation_figure, truncation_rows
 from explorer.charts.waterfall import (
     N_LARGEST_HEADS,
@@ -184,23 +184,17 @@ def test_a_specification_does_not_follow_its_rows(name: str) -> None:
     assert _drawings(0, LIGHT)[name] != _drawings(0, DARK)[name]
 
 
-def _luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _contrast(a: str, b: str) -> float:
-    low, high = sorted((_luminance(a), _luminance(b)))
-    return (high + 0.05) / (low + 0.05)
-
-
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 def test_token_text_stays_readable_on_every_tint(palette: Palette) -> None:
     activations = [step + 0.5 for step in range(10)]
     tokens = strip_tokens(["x"] * 10, activations, limit=10, palette=palette)
     assert [token["fill"] for token in tokens] == list(palette.amounts)
-    assert min(_contrast(token["fill"], token["ink"]) for token in tokens) >= 4.5
+    assert min(contrast(token["fill"], token["ink"]) for token in tokens) >= 4.5
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
 def test_tokens_stay_text() -> None:

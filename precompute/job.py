@@ -56,12 +56,15 @@ class Job:
     sources: tuple[SplitSource, ...]
     work: Path
     display: Display
+    settings: str
+    """Fingerprint of the model's configuration and tokenizer."""
     warnings: Counter[str] = field(default_factory=Counter)
     folders: list[ShardFolder] = field(default_factory=list)
 
     def shards(self, stage: str, **shaped_by: Any) -> ShardFolder:
         """The stage's shard folder, under a key of the weights and of all that shaped it."""
-        key = key_of({"weights": self.model.weights_sha256, "version": _SHARD_VERSION, **shaped_by})
+        model = {"weights": self.model.weights_sha256, "settings": self.settings}
+        key = key_of({**model, "version": _SHARD_VERSION, **shaped_by})
         folder = ShardFolder(self.work, stage, key)
         self.folders.append(folder)
         return folder

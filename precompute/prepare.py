@@ -11,7 +11,12 @@ from pathlib import Path
 
 from explorer.core.errors import CallError, CorpusError, ExplorerError, ModelNotFoundError
 from explorer.core.model import load_model
-from explorer.core.model_files import find_folder, resolve_device, sha256_of_weights
+from explorer.core.model_files import (
+    find_folder,
+    resolve_device,
+    sha256_of_settings,
+    sha256_of_weights,
+)
 from explorer.core.runs import list_runs, short_name
 from explorer.core.schema import SCHEMA_VERSION
 from precompute.checkpoint import key_of, locked, remove_if_empty
@@ -31,6 +36,8 @@ class Plan:
     """Name of the run: model, corpus and a fingerprint of everything that shapes the results."""
     work: Path
     finished: Path | None
+    settings: str
+    """Fingerprint of the model's configuration and tokenizer."""
 
 
 def _slug(text: str) -> str:
@@ -83,16 +90,16 @@ def plan(config: JobConfig, display: Display) -> Plan:
     except (ValueError, ModelNotFoundError) as error:
         raise CallError(str(error)) from error
     _check_out(config.out)
-    weights = sha256_of_weights(folder)
+    weights, settings = sha256_of_weights(folder), sha256_of_settings(folder)
     sources = _sources(config, display)
     identity = {
-        **config.identity(), "weights": weights, "schema": SCHEMA_VERSION,
+        **config.identity(), "weights": weights, "settings": settings, "schema": SCHEMA_VERSION,
         "corpora": [(s.split, s.source.survey.sha256, s.parity) for s in sources],
     }  # fmt: skip
     label = f"{_slug(_model_label(config.model))}-{_slug(short_name(config.corpus))}"
     name = f"{label}-{key_of(identity)[:8]}"
     finished = None if config.force else _finished(config, name)
-    return Plan(config, sources, name, config.out / f"{label}.partial", finished)
+    return Plan(config, sources, name, config.out / f"{label}.partial", finished, settings)
 
 
 def _model_label(source: str) -> str:
@@ -110,7 +117,7 @@ def opened(plan: Plan, display: Display) -> Iterator[Job]:
         display.say(f"Loading {plan.config.model} ...")
         model = load_model(plan.config.model, plan.config.device)
         plan.config.check_against(model.shape)
-        job = Job(plan.config, model, plan.sources, plan.work, display)
+        job = Job(plan.config, model, plan.sources, plan.work, display, plan.settings)
         replaced = {s.source.name: s.source.survey.n_replaced for s in plan.sources}
         job.warn("documents with bytes that are not UTF-8 (replaced)", sum(replaced.values()))
         yield job

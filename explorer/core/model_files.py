@@ -18,6 +18,7 @@ LIBRARY_ERRORS = (
     ValueError,
 )  # fmt: skip
 """What the model libraries raise for a model that they, or we, do not understand."""
+_SETTINGS = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -116,6 +117,15 @@ def unsupported(source: str, error: BaseException) -> UnsupportedModelError:
         "Hugging Face folder of a GPT-2 or GPT-NeoX model with config.json, safetensors and "
         "tokenizer.json"
     )
+
+
+def sha256_of_settings(folder: Path) -> str:
+    """SHA-256 over what shapes a model beside its weights: its configuration and its tokenizer."""
+    digest = hashlib.sha256()
+    for name in _SETTINGS:
+        raw = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()
 
 
 def load_parts(source: str, device: str) -> ModelParts:

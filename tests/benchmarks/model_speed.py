@@ -61,7 +61,7 @@ def scan_rows(model: LanguageModel, plain: Any, n_texts: int, name: str, repeats
     texts = _texts(n_texts)
     source = SplitSource("train", Source("", Survey(len(texts), 1, 0, "")), None)
     config = JobConfig(model="", corpus="")
-    job = Job(config, model, (source,), Path(), cast(Any, None), Counter())
+    job = Job(config, model, (source,), Path(), cast(Any, None), "", Counter())
     windows = cut_windows(model.tokenizer.encode_all(texts), model.max_prompt_tokens)
     tokens = [
         model.batch([w.token_ids for w in batch])[0] for batch in batches(windows, job.batch_tokens)

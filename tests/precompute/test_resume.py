@@ -3,6 +3,7 @@ missing, and publishes bit for bit what an undisturbed run publishes."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,7 +26,6 @@ from tests.precompute.calling import (
     manifest,
     stores,
     tables,
-    write_jsonl,
 )
 
 Call = tuple[object, ...]
@@ -225,18 +225,26 @@ def unfinished(quick_call: Call, saves: SaveLog, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def changed(
-    request: pytest.FixtureRequest, quick_corpus: Path, quick_texts: list[str]
+    request: pytest.FixtureRequest, quick_corpus: Path, quick_model: Path
 ) -> Iterator[Call]:
-    """An option more, or (none given) other text in the same file."""
-    before = quick_corpus.read_bytes()
-    if not request.param:
-        write_jsonl(quick_corpus, quick_texts[::-1])
-    yield tuple(request.param)
-    quick_corpus.write_bytes(before)
+    """An option more; or other content in a file of the same name."""
+    files = {"documents": quick_corpus, "settings": quick_model / "config.json"}
+    before = {path: path.read_text() for path in files.values()}
+    if request.param == "documents":
+        lines = before[quick_corpus].splitlines(keepends=True)
+        quick_corpus.write_text("".join(reversed(lines)))
+    elif request.param == "settings":
+        settings = json.loads(before[files["settings"]])
+        files["settings"].write_text(json.dumps({**settings, "layer_norm_epsilon": 0.3}))
+    yield () if request.param in files else (request.param,)
+    for path, text in before.items():
+        path.write_text(text)
 
 
 @pytest.mark.parametrize(
-    "changed", [["--keep-ratio=0.5"], ["--seed=3"], ["--active-rule=top:2"], []], indirect=True
+    "changed",
+    ["--keep-ratio=0.5", "--seed=3", "--active-rule=top:2", "documents", "settings"],
+    indirect=True,
 )
 def test_another_run_takes_no_shard_that_the_change_shapes(
     changed: Call, quick_call: Call, unfinished: Path, tmp_path: Path,

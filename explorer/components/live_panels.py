@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +116,13 @@ def parts(store: Store, value: LiveValue) -> None:
         controls=controls,
         n_bars=len(bars) + 1,
     )
+
+
+def instead_of_figures(words: str) -> None:
+    """What is said where there are no figures; nothing is left of older ones, not for a moment."""
+    text = f'<p class="nt-small">{html.escape(words)}</p>' if words else "<span hidden></span>"
+    shown = "none" if words else "flex"
+    st.html(f"{text}<style>.st-key-live-body{{display:{shown}}}</style>")
 
 
 @contextmanager

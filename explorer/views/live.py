@@ -71,6 +71,15 @@ def _request(store: Store, chosen: Selection, stored: StoredPrompt | None) -> Li
     )
 
 
+def _why_none(status: ModelStatus, request: LiveRequest) -> str:
+    """What stands where there are no figures."""
+    if not request.text or status.state == "ready":
+        return "Type a word."
+    if status.state in ("loading", "waiting"):
+        return "The figures of this prompt come with the model."
+    return "No values are stored for this prompt and neuron."
+
+
 def _status_line(status: ModelStatus, seconds: float | None, stored_shown: bool) -> str:
     name = html.escape(status.name)
     if status.state == "ready":
@@ -168,35 +177,30 @@ def _live(store: Store) -> None:
     with wide:
         token = token_chip(store.token_texts[request.token_id])
         frame.question(f"What switches on the {token} neuron?")
-    status_line = narrow.empty()
-    wide, narrow = st.columns([79, 21], gap="small")
+    wide, side = st.columns([79, 21], gap="small")
     with wide:
         prompt_input(request.text, None if stored is None else stored.text)
-    with narrow:
+    with side:
         neuron_input(store, neuron)
-    # Every piece keeps its place whatever is shown, so that nothing of an older run can stand in a
-    # newer one's.
-    remark, trouble, body = st.empty(), st.container(), st.empty()
+    # Every piece keeps its place whatever is shown, so that the browser redraws none from nothing.
+    remarks, body = st.container(), st.container(key="live-body")
     if (said := neuron_note()) is not None:
-        with remark:
+        with remarks:
             frame.note(html.escape(said))
     status = models.model_status(store)
     by_model = status.state == "ready"
     value, seconds = _value(store, request, stored, by_model) if request.text else (None, None)
     line = _status_line(status, seconds, value is not None and not by_model)
-    status_line.html(f'<p class="nt-status" role="status">{line}</p>')
+    narrow.html(f'<p class="nt-status" role="status">{line}</p>')
     if status.state in ("failed", "missing", "asks"):
-        with trouble:
+        with remarks:
             _trouble(store, status)
     if value is not None:
-        with body.container():
+        with body:
             _figures(store, value, stored, by_model)
-    elif status.state in ("loading", "waiting") and request.text:
-        body.skeleton(height=420)
-    elif by_model or not request.text:
-        body.html('<p class="nt-small">Type a word.</p>')
-    else:
-        body.empty()
+    live_panels.instead_of_figures("" if value is not None else _why_none(status, request))
+    if value is None and request.text and status.state in ("loading", "waiting"):
+        st.skeleton(height=420)
 
 
 def render() -> None:

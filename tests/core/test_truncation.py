@@ -72,6 +72,7 @@ def test_the_curve_has_the_points_of_the_contract_and_no_others(
         assert found.result.curve_lengths() == []
         return
     lengths = {*range(1, kept + 1), n} | {f * kept for f in (2, 4, 8) if f * kept < n}
+    assert found.result.curve_lengths() == [f * kept for f in (2, 4, 8) if f * kept < n]
     assert found.starts == sorted(n - length for length in lengths)
     assert found.activations == [by_length[n - start - 1] for start in found.starts]
     assert found.starts[0] == 0

@@ -39,6 +39,7 @@ def run_job(config: JobConfig) -> Path:
             )
             return plan.finished
         with prepare.opened(plan, display) as job:
+            neurons.requested_token_ids(job)  # a mistake in the call is said before any work
             rankings = neurons.run(job)
             studied = neurons.select(job, rankings)
             found = scan.run(job, studied)
@@ -48,7 +49,9 @@ def run_job(config: JobConfig) -> Path:
                 job, rankings, studied, found, kept, attributed, begin, plan.name
             )
             prepare.clean_up(job)
-    display.summary(rows, sum(found.n_tokens.values()))
+    display.summary(rows, found.n_tokens_now)
+    for line in job.continued():
+        display.say(line)
     for kind, count in job.warnings.items():
         display.say(f"warning: {kind}: {count:,}")
     return path

@@ -74,6 +74,15 @@ class Job:
         if count:
             self.warnings[kind] += count
 
+    def continued(self) -> list[str]:
+        """What was found of an earlier call, in words; nothing for a run from the start."""
+        kept = sum(folder.n_reused for folder in self.folders)
+        damaged = sum(folder.n_corrupt for folder in self.folders)
+        lines = [f"continued: {kept:,} shards were kept from before"] if kept else []
+        if damaged:
+            lines.append(f"{damaged:,} damaged shards were found by their checksum and done again")
+        return lines
+
     @property
     def batch_tokens(self) -> int:
         """Tokens in one forward pass: more on a GPU, where small batches waste it."""

@@ -2,7 +2,8 @@
 
 Building and checking a chart's specification takes longer than a forward pass of a small model, and
 a new specification makes the browser draw from nothing. So the specification is built once for what
-shapes it (palette, sizes, scales), and every keystroke sends rows alone.
+shapes it (palette, sizes, scales), and every keystroke sends rows alone. For the same reason the menu
+of downloads is filled only while it is open.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from explorer.charts.style import Palette
-from explorer.components.figure import heading
+from explorer.charts.export import to_png, to_svg
+from explorer.charts.style import LIGHT, Palette
+from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
 from explorer.components.theme import current_palette
 
 _ROWS = "rows"
@@ -40,6 +42,43 @@ def _specification(
     return spec
 
 
+def _svg(draw: Callable[..., Any], title: str, lines: list[str]) -> str:
+    return to_svg(draw(palette=LIGHT), title, lines)
+
+
+def _png(draw: Callable[..., Any], title: str, lines: list[str]) -> bytes:
+    return to_png(draw(palette=LIGHT), title, lines)
+
+
+def _menu(
+    title: str, caption: str, draw: Callable[..., Any], data: pd.DataFrame, key: str
+) -> bool:
+    """Downloads and *Show as table*, drawn while the menu is open; True while a table is shown."""
+    shown = f"{key}-table-shown"
+
+    def switch() -> None:
+        st.session_state[shown] = bool(st.session_state[f"{key}-as-table"])
+
+    box = st.popover(f"{title}: download, or show as table", help="Download, or show as table",
+                     key=f"nt-menu-{key}", on_change="rerun")  # fmt: skip
+    if box.open:
+        run = str(st.session_state.get("run_title", ""))
+        lines = [caption, f"{run} · {today()}", page_link_url()]
+        name = file_stem(run, title)
+        files: tuple[tuple[str, Any, str, str], ...] = (
+            ("CSV", partial(to_csv, data), "csv", "text/csv"),
+            ("PNG, 1,600 px", partial(_png, draw, title, lines), "png", "image/png"),
+            ("SVG", partial(_svg, draw, title, lines), "svg", "image/svg+xml"),
+        )
+        with box:
+            for label, make, ending, kind in files:
+                st.download_button(label, make, f"{name}.{ending}", kind, key=f"{key}-{ending}",
+                                   on_click="ignore", type="tertiary")  # fmt: skip
+            st.toggle("Show as table", value=bool(st.session_state.get(shown)),
+                      key=f"{key}-as-table", on_change=switch)  # fmt: skip
+    return bool(st.session_state.get(shown))
+
+
 def live_figure(
     title: str,
     draw: Draw,
@@ -47,8 +86,8 @@ def live_figure(
     data: pd.DataFrame,
     *,
     key: str,
-    help: str | None = None,
-    caption: str | None = None,
+    help: str,
+    caption: str,
     alt_text: str,
     controls: Callable[[], None] | None = None,
     **shape: Any,
@@ -56,14 +95,22 @@ def live_figure(
     """Draw `draw(rows, palette=..., **shape)` under a heading, with downloads and a table of `data`.
 
     All marks of the chart read `rows`, its only table; `shape` holds what its specification depends
-    on and nothing that changes with a keystroke. `alt_text` neither.
+    on and nothing that changes with a keystroke. `alt_text` neither. `title` and `caption` are
+    markdown: escape what is not ours.
     """
-    exported = partial(draw, rows, **shape)
-    if heading(title, data, key=key, help=help, caption=caption, chart=exported, controls=controls):
-        st.dataframe(data, hide_index=True, key=f"{key}-table")
-        return
-    spec = _specification(draw, tuple(rows.columns), current_palette(), tuple(shape.items()))
-    with st.container(key=key):
+    collect(title, data)
+    with st.container(key=f"nt-figure-{key}", gap=None):
+        with st.container(horizontal=True, horizontal_alignment="distribute",
+                          vertical_alignment="center", wrap=False):  # fmt: skip
+            st.header(title, anchor=False, help=help)
+            if controls is not None:
+                controls()
+            as_table = _menu(title, caption, partial(draw, rows, **shape), data, key)
+        st.caption(caption)
+        if as_table:
+            st.dataframe(data, hide_index=True, key=f"{key}-table")
+            return
+        spec = _specification(draw, tuple(rows.columns), current_palette(), tuple(shape.items()))
         st.vega_lite_chart(
             spec=copy.deepcopy(spec) | {"datasets": {_ROWS: rows}}, alt=alt_text, width="stretch"
         )

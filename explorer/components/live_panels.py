@@ -15,9 +15,8 @@ from explorer.charts import live_heads, truncation, waterfall
 from explorer.charts import next_tokens as next_chart
 from explorer.charts.glossary import define, percent
 from explorer.charts.token_strip import settled
-from explorer.components.chips import token_code
+from explorer.components.chips import token_chip, token_code
 from explorer.components.live_figure import live_figure
-from explorer.components.metrics import Metric, metrics
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import HeadId, visible
@@ -25,7 +24,7 @@ from explorer.resources.live_values import LiveCurve, LiveScales, LiveValue, to_
 
 _STYLE_SHEET = Path(__file__).with_name("live.css")
 _PLACE = (
-    '<span hidden class="nt-curve-state">{}</span><style>.st-key-live-curve{{opacity:{}}}</style>'
+    '<span hidden class="nt-curve-state">{}</span><style>.st-key-nt-figure-live-curve .stVegaLiteChart{{opacity:{}}}</style>'
 )
 
 
@@ -34,28 +33,29 @@ def apply_style() -> None:
     st.html(f"<style>{_STYLE_SHEET.read_text(encoding='utf-8')}</style>")
 
 
+def _number(name: str, value: str, of: str, definition: str) -> str:
+    """One number as HTML: `name` is HTML, the rest text."""
+    tip = html.escape(definition, quote=True)
+    small = f"<span>{html.escape(of)}</span>" if of else ""
+    return (
+        f'<div><p class="nt-small">{name} <span class="nt-tip" tabindex="0" role="note" '
+        f'aria-label="{tip}" data-tip="{tip}">?</span></p>'
+        f'<p class="nt-live-value">{html.escape(value)}{small}</p></div>'
+    )
+
+
 def numbers(store: Store, value: LiveValue) -> None:
     """Pre-activation, activation, and what the model makes of the neuron's token."""
-    facts = store.manifest
-    target = value.target
-    with st.container(key="live-metrics"), st.columns([65, 35])[0]:
-        metrics(
-            [
-                Metric(
-                    "Pre-activation",
-                    settled(value.pre_activation),
-                    "",
-                    define("Pre-activation", facts),
-                ),
-                Metric("Activation", settled(value.activation), "", define("Activation", facts)),
-                Metric(
-                    f"P({token_code(target.text)}) next",
-                    next_chart.percent(target.probability),
-                    f"rank {target.rank:,}",
-                    define("P(token)", facts),
-                ),
-            ]
-        )
+    facts, target = store.manifest, value.target
+    probability = next_chart.percent(target.probability)
+    pieces = (
+        _number("Pre-activation", settled(value.pre_activation), "",
+                define("Pre-activation", facts)),
+        _number("Activation", settled(value.activation), "", define("Activation", facts)),
+        _number(f"P({token_chip(target.text)}) next", probability, f"rank {target.rank:,}",
+                define("P(token)", facts)),
+    )  # fmt: skip
+    st.html(f'<div class="nt-live-numbers">{"".join(pieces)}</div>')
 
 
 def heads(store: Store, value: LiveValue, limits: LiveScales) -> None:

@@ -39,6 +39,8 @@ class ScanResult:
     peaks: dict[str, Peaks]
     n_documents: dict[str, int]
     n_tokens: dict[str, int]
+    n_tokens_now: int
+    """Tokens read by this call; the rest came from shards of an earlier one."""
 
 
 def cut_windows(documents: list[list[int]], size: int) -> list[Window]:
@@ -151,6 +153,7 @@ def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:
     """Scan every split's corpus; resume at the first shard that is missing."""
     neurons = [neuron.id for neuron in studied]
     peaks, n_documents, n_tokens = {}, {}, {}
+    n_tokens_now = 0
     sizes = {s.split: s.source.survey.n_documents for s in job.sources}
     with job.display.stage("scan", sum(sizes.values())) as progress:
         for split in job.sources:
@@ -170,6 +173,7 @@ def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:
                 if tables is None:
                     tables = _scan_shard(job, finder, split, first, texts, len(neurons))
                     folder.save(f"documents-{first:010d}", tables)
+                    n_tokens_now += tables["counts"].column("n_tokens")[0].as_py()
                 best.merge(_peaks_of(tables["peaks"], len(neurons)))
                 counted[0] += tables["counts"].column("n_documents")[0].as_py()
                 counted[1] += tables["counts"].column("n_tokens")[0].as_py()
@@ -180,4 +184,4 @@ def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:
         raise CorpusError("the corpus has no text; give --corpus a file with documents in it")
     for split_name, count in n_tokens.items():
         job.warn(f"no text in the {split_name} split", int(count == 0))
-    return ScanResult(peaks, n_documents, n_tokens)
+    return ScanResult(peaks, n_documents, n_tokens, n_tokens_now)

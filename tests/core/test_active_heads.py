@@ -65,6 +65,15 @@ def test_the_sd_is_that_of_a_sample() -> None:
     assert not active_heads(torch.from_numpy(values)[None], ActiveRule()).any()
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 0.1])
+def test_a_head_must_be_above_the_threshold_not_at_it(value: float) -> None:
+    """Where all heads are equal the threshold is their value, and none is active."""
+    heads = torch.full((1, 12), value)
+    assert not active_heads(heads, ActiveRule()).any()
+    heads[0, 3] += 1.0
+    assert active_heads(heads, ActiveRule())[0].nonzero().tolist() == [[3]]
+
+
 @MANY
 @given(st.integers(1, MIN_HEADS_FOR_2SD - 1).flatmap(
     lambda n: hnp.arrays(np.float32, (2, n), elements=WIDE_VALUES)))  # fmt: skip

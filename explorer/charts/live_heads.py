@@ -115,9 +115,7 @@ def heads_figure(
         ),
         of("shown").mark_point(opacity=0, size=1).encode(description="name:N"),
     )  # fmt: skip
-    return cast(
-        alt.LayerChart, drawn.properties(height=step * n_layers, description=description)
-    )
+    return cast(alt.LayerChart, drawn.properties(height=step * n_layers, description=description))
 
 
 def unreachable_note(n_layers: int, n_reaching_layers: int) -> str:

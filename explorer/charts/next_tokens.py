@@ -71,7 +71,11 @@ def next_token_figure(
     """
     base = alt.Chart(rows).encode(
         x=alt.X("probability:Q", axis=None, scale=alt.Scale(zero=True, nice=False)),
-        y=alt.Y("order:O", axis=None, scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1)),
+        y=alt.Y(
+            "order:O",
+            axis=None,
+            scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1),
+        ),
     )
     tooltip = [alt.Tooltip("label:N", title="Token"), alt.Tooltip("words:N", title="P(token)")]
     layers: list[alt.Chart] = []
@@ -96,7 +100,5 @@ def next_token_figure(
         x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
     )
     layers.append(wide)
-    drawn = alt.layer(*layers).properties(
-        height=n_rows * ROW_HEIGHT, description=description
-    )
+    drawn = alt.layer(*layers).properties(height=n_rows * ROW_HEIGHT, description=description)
     return cast(alt.LayerChart, drawn)

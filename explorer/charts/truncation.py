@@ -27,7 +27,9 @@ def _ticks(longest: int) -> list[int]:
     if longest > _LOG_FROM:
         return [n for n in _LOG_TICKS if n < longest * 0.7] + [longest]
     step = next(s for s in (1, 2, 5, 10) if longest <= 7 * s)
-    return sorted({1, longest, *(n for n in range(step, longest, step) if longest - n >= step * 0.7)})
+    return sorted(
+        {1, longest, *(n for n in range(step, longest, step) if longest - n >= step * 0.7)}
+    )
 
 
 def _words_side(kept: int, longest: int) -> str:
@@ -56,7 +58,9 @@ def truncation_rows(
     """
     if curve.empty:
         raise ValueError("expected at least one suffix, got none")
-    values = {int(n): float(a) for n, a in zip(curve["tokens_kept"], curve["activation"], strict=True)}
+    values = {
+        int(n): float(a) for n, a in zip(curve["tokens_kept"], curve["activation"], strict=True)
+    }
     longest = max(values)
     rows: list[dict[str, Any]] = [
         {"role": "point", "tokens_kept": n, "activation": values[n]} for n in sorted(values)
@@ -130,7 +134,12 @@ def _layers(rows: pd.DataFrame, long: bool, palette: Palette) -> list[alt.Chart]
     flat = alt.Chart(rows).encode(x=x)
     placed = flat.encode(y=y)
     muted: dict[str, Any] = {"color": palette.muted, "fontSize": 12}
-    strong: dict[str, Any] = {"color": palette.ink, "fontSize": 12.5, "fontWeight": 600, "baseline": "top"}
+    strong: dict[str, Any] = {
+        "color": palette.ink,
+        "fontSize": 12.5,
+        "fontWeight": 600,
+        "baseline": "top",
+    }
     tooltip = [
         alt.Tooltip("tokens_kept:Q", title="Tokens kept", format="d"),
         alt.Tooltip("activation:Q", title="Activation", format=".2f"),

@@ -46,7 +46,8 @@ def _head_parts(heads: np.ndarray, n_reaching_layers: int) -> list[Part]:
     n_heads = heads.shape[1]
     order = np.argsort(-np.abs(flat), kind="stable")
     parts = [
-        Part(HeadId.from_flat(int(i), n_heads).label, float(flat[i])) for i in order[:N_LARGEST_HEADS]
+        Part(HeadId.from_flat(int(i), n_heads).label, float(flat[i]))
+        for i in order[:N_LARGEST_HEADS]
     ]
     others = order[N_LARGEST_HEADS:]
     if len(others):
@@ -94,7 +95,9 @@ def waterfall_rows(parts: tuple[Part, ...], pre_activation: float, prompt: str) 
         {"role": "total", "order": len(parts), "part": TOTAL, "start": 0.0, "end": pre_activation,
          "words": number(pre_activation)}
     )  # fmt: skip
-    rows.append({"role": "shown", "order": 0, "start": 0.0, "words": f"Shown for the prompt: {prompt}"})
+    rows.append(
+        {"role": "shown", "order": 0, "start": 0.0, "words": f"Shown for the prompt: {prompt}"}
+    )
     columns = ["role", "order", "below", "part", "start", "end", "words"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -152,8 +155,14 @@ def waterfall_figure(
     layers = [
         links.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(x="end:Q", y2="below:O"),
     ]
-    for role, colour in (("raises", palette.raises), ("lowers", palette.lowers), ("total", palette.ink)):
-        bars = base.transform_filter(f"datum.role == '{role}'").mark_bar(cornerRadius=1, color=colour)
+    for role, colour in (
+        ("raises", palette.raises),
+        ("lowers", palette.lowers),
+        ("total", palette.ink),
+    ):
+        bars = base.transform_filter(f"datum.role == '{role}'").mark_bar(
+            cornerRadius=1, color=colour
+        )
         layers.append(bars.encode(x=x, x2="end:Q", tooltip=tooltip))
     layers += _texts(base, palette)
     shown = base.transform_filter("datum.role == 'shown'")

@@ -50,9 +50,7 @@ def _png(draw: Callable[..., Any], title: str, lines: list[str]) -> bytes:
     return to_png(draw(palette=LIGHT), title, lines)
 
 
-def _menu(
-    title: str, caption: str, draw: Callable[..., Any], data: pd.DataFrame, key: str
-) -> bool:
+def _menu(title: str, caption: str, draw: Callable[..., Any], data: pd.DataFrame, key: str) -> bool:
     """Downloads and *Show as table*, drawn while the menu is open; True while a table is shown."""
     shown = f"{key}-table-shown"
 

@@ -24,7 +24,8 @@ from explorer.resources.live_values import LiveCurve, LiveScales, LiveValue, to_
 
 _STYLE_SHEET = Path(__file__).with_name("live.css")
 _PLACE = (
-    '<span hidden class="nt-curve-state">{}</span><style>.st-key-nt-figure-live-curve .stVegaLiteChart{{opacity:{}}}</style>'
+    '<span hidden class="nt-curve-state">{}</span>'
+    "<style>.st-key-nt-figure-live-curve .stVegaLiteChart{{opacity:{}}}</style>"
 )
 
 

@@ -1,13 +1,15 @@
 """What Live shows: one prompt with its own numbers, from the store or from the model.
 
 Every figure of the page is drawn from one `LiveValue`, which carries the prompt it belongs to, so
-that no number can stand under another prompt. Nothing here imports torch.
+that no number can stand under another prompt. What is read of a store is remembered, since a page
+asks for it at every keystroke. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -116,6 +118,7 @@ def from_field(typed: str) -> str:
     return typed.replace(NEWLINE_MARK, "\n").replace(TAB_MARK, "\t")
 
 
+@lru_cache(maxsize=512)
 def token_of(store: Store, neuron: NeuronId) -> int:
     """The neuron's token: the studied one, else its best."""
     studied = store.studied_neurons()
@@ -124,8 +127,8 @@ def token_of(store: Store, neuron: NeuronId) -> int:
     return int(ids[0]) if ids else 0
 
 
-def neuron_names(store: Store) -> dict[str, str]:
-    """All studied neurons for the picker, `L5N231` to `L5 N231 ␣come`, next-token neurons first."""
+@lru_cache(maxsize=8)
+def _studied_names(store: Store) -> tuple[tuple[str, str], ...]:
     studied = store.studied_neurons()
     texts = store.token_texts
     order = studied.assign(last=studied["kind"] == "random").sort_values(
@@ -135,7 +138,12 @@ def neuron_names(store: Store) -> dict[str, str]:
     for layer, index, token in zip(order["layer"], order["neuron"], order["token_id"], strict=True):
         neuron = NeuronId(int(layer), int(index))
         names[str(neuron)] = f"{neuron.label} {to_field(texts[int(token)]).replace(' ', '␣')}"
-    return names
+    return tuple(names.items())
+
+
+def neuron_names(store: Store) -> dict[str, str]:
+    """All studied neurons for the picker, `L5N231` to `L5 N231 ␣come`, random ones last."""
+    return dict(_studied_names(store))
 
 
 def _where(rows: pd.DataFrame, column: str, wanted: Collection[int]) -> pd.DataFrame:
@@ -146,6 +154,7 @@ def _first(rows: pd.DataFrame) -> dict[str, Any]:
     return {str(name): value for name, value in rows.iloc[0].items()}
 
 
+@lru_cache(maxsize=256)
 def stored_prompt(store: Store, neuron: NeuronId, prompt_id: int | None) -> StoredPrompt | None:
     """The prompt of that id, whosever it is; without an id the neuron's first one, if it has any."""
     if prompt_id is not None:
@@ -170,9 +179,7 @@ def stored_prompt(store: Store, neuron: NeuronId, prompt_id: int | None) -> Stor
 def stored_value(store: Store, prompt: StoredPrompt, token_id: int) -> LiveValue | None:
     """The stored numbers of a stored prompt, at its last token."""
     split = str(prompt.row["split"])
-    parts = _where(
-        store.attributions(prompt.neuron, split), "prompt_id", {prompt.prompt_id}
-    )
+    parts = _where(store.attributions(prompt.neuron, split), "prompt_id", {prompt.prompt_id})
     if parts.empty:
         return None
     part, shape = _first(parts), store.shape
@@ -237,6 +244,7 @@ def scales_for(values: Sequence[np.ndarray], activations: Sequence[float]) -> Li
     return LiveScales(heads, round_up_125(max([1.0, *activations])))
 
 
+@lru_cache(maxsize=64)
 def stored_scales(store: Store, neuron: NeuronId) -> LiveScales | None:
     """The scales of a neuron's stored prompts, both splits; None where there are none."""
     heads: list[Any] = []

@@ -74,7 +74,14 @@ class ModelSlot:
         try:
             model = self._load(self._source)
             self._check(model.weights_sha256)
-        except (ExplorerError, OSError, RuntimeError, ValueError, ImportError, MemoryError) as error:
+        except (
+            ExplorerError,
+            OSError,
+            RuntimeError,
+            ValueError,
+            ImportError,
+            MemoryError,
+        ) as error:
             self.message = str(error) or type(error).__name__
             self.state = "failed"
             return

@@ -117,7 +117,9 @@ def model_status(store: Store) -> ModelStatus:
         slot.start()
     elif slot.state == "waiting":
         if _looks_like_folder(source):
-            return ModelStatus("missing", name, f"There is no model folder at {source}; {POINT_TO_IT}")
+            return ModelStatus(
+                "missing", name, f"there is no model folder at {source}; {POINT_TO_IT}"
+            )
         return ModelStatus("asks", name, source)
     return ModelStatus(slot.state, name, slot.message)
 

@@ -15,7 +15,7 @@ import streamlit as st
 from explorer import selection
 from explorer.charts.token_strip import legend_html, strip_tokens
 from explorer.components import frame, live_panels
-from explorer.components.chips import plain_markdown, token_chip
+from explorer.components.chips import token_chip
 from explorer.components.live_inputs import (
     neuron_changed,
     neuron_input,
@@ -94,13 +94,13 @@ def _status_line(status: ModelStatus, seconds: float | None, stored_shown: bool)
 def _trouble(store: Store, status: ModelStatus) -> None:
     """What keeps the model away, and the way out of it."""
     if status.state == "asks":
-        st.warning(
-            f"The run names {plain_markdown(status.message)}, which is no folder here. It may be a "
-            "model of the Hugging Face hub; loading it may download it."
+        frame.note(
+            f"Live needs the model. The run names <b>{html.escape(status.message)}</b>, which is no "
+            "folder here. It may be a model of the Hugging Face hub; loading it may download it."
         )
         st.button("Load it", key="live-fetch", on_click=models.fetch, args=(store,))
         return
-    st.warning(f"Live needs the model: {plain_markdown(status.message)}")
+    frame.note(f"Live needs the model: {html.escape(status.message)}")
     if status.state == "failed":
         st.button("Try again", key="live-retry", on_click=models.fetch, args=(store,))
 

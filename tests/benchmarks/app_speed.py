@@ -27,7 +27,7 @@ _WATCH = """() => {
     window.keyAt = performance.now();
     window.drawnAt = null;
   }, true);
-  const isHeatmap = (change) => change.target.parentElement?.closest('.st-key-live-heads svg');
+  const isHeatmap = (change) => change.target.parentElement?.closest('.st-key-nt-figure-live-heads svg');
   new MutationObserver((changes) => {
     if (window.keyAt && !window.drawnAt && changes.some(isHeatmap)) window.drawnAt = performance.now();
   }).observe(document.body, {subtree: true, childList: true, attributes: true});

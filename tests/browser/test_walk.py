@@ -47,14 +47,12 @@ def test_first_walk(page: Page, address: str) -> None:
     prompt = page.get_by_label("Prompt: edit it, everything below follows", exact=True)
     prompt.fill("They asked the old man if he would")
     strip_shows(page, "They asked the old man if he would")
-    before = (
-        page.get_by_test_id("stMetric").all_inner_texts()
-        or page.locator(".st-key-live-metrics").all_inner_texts()
-    )
+    before = page.locator(".nt-live-numbers").inner_text()
+    assert "rank" in before
     prompt.press("End")
     page.keyboard.type(" kindly", delay=60)
     strip_shows(page, "They asked the old man if he would kindly")
-    expect(page.locator(".st-key-live-metrics")).not_to_have_text("".join(before))
+    expect(page.locator(".nt-live-numbers")).not_to_have_text(before, use_inner_text=True)
 
     page.reload()
     heading(page, "What switches on the")

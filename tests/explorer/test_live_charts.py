@@ -54,7 +54,9 @@ def test_the_parts_end_at_the_total(layer: int, reaching: int, by_layer: bool) -
     # The control: without its largest part the same bars end elsewhere.
     largest = max(parts, key=lambda part: abs(part.value))
     kept = tuple(part for part in parts if part is not largest)
-    ends = waterfall_rows(kept, _total(given), "a prompt").query("role in ['raises', 'lowers']")["end"]
+    ends = waterfall_rows(kept, _total(given), "a prompt").query("role in ['raises', 'lowers']")[
+        "end"
+    ]
     assert ends.iloc[-1] != pytest.approx(_total(given), abs=1e-3)
 
 
@@ -74,7 +76,10 @@ def test_the_largest_heads_are_named_and_the_others_counted() -> None:
 def test_a_neuron_of_the_first_layer_has_no_mlps_below() -> None:
     labels = [part.label for part in waterfall_parts(**_contributions(2, 0, 1))]
     assert not any("MLP" in label for label in labels)
-    assert [part.label for part in waterfall_parts(**_contributions(2, 0, 0))] == ["Embedding", "Bias"]
+    assert [part.label for part in waterfall_parts(**_contributions(2, 0, 0))] == [
+        "Embedding",
+        "Bias",
+    ]
 
 
 def test_bars_are_coloured_by_sign() -> None:

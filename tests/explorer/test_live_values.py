@@ -114,5 +114,3 @@ def test_a_value_holds_together() -> None:
         LiveValue(**fields, activations=(0.5, 0.1))
     with pytest.raises(ValueError, match="position"):
         LiveValue(**(fields | {"position": 1}), activations=(0.5,))
-
-

@@ -115,4 +115,5 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number with a true minus and fixed digits; what is missing is `–`, never 0."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")

@@ -23,6 +23,7 @@ from explorer.components.theme import apply_style
 from explorer.core.errors import StoreError
 from explorer.core.runs import RunList
 from explorer.core.store import Store
+from explorer.resources.models import warm_up
 from explorer.resources.stores import current_runs, open_run, store_folder
 from explorer.selection import Selection
 
@@ -176,6 +177,7 @@ def page(
     except StoreError as error:
         st.error(chips.plain_markdown(str(error)))
         st.stop()
+    warm_up(store)
     st.session_state["run_title"] = run.title
     fixes, found = check(store, wanted)
     fixes["run"] = run.run_id

@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser,)
 PORT_FLAG := $(if $(PORT),--port $(PORT),)
-DEMO_TOKENS := ␣come,␣together,␣himself
+DEMO_TOKENS := ␣come,␣together
 
 .PHONY: help install demo job app test check bench clean
 

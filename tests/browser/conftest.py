@@ -16,9 +16,12 @@ if CHROMIUM is None and not os.environ.get("CI"):
     collect_ignore_glob = ["test_*.py"]
 
 
-def pytest_report_header() -> str | None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it where the browser tests are left out; in CI their absence is a failure."""
-    return None if CHROMIUM else "Chromium is missing: tests/browser is left out (install chromium)"
+    if CHROMIUM is None:
+        terminalreporter.write_line(
+            "Chromium is missing: tests/browser was left out; install chromium"
+        )
 
 
 @pytest.fixture(scope="session")

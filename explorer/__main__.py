@@ -7,6 +7,7 @@ the explorer looks and behaves the same from any working directory.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import socket
 import sys
@@ -115,13 +116,20 @@ def _answers(port: int) -> bool:
 def _warm(port: int) -> None:
     while not _answers(port):  # the server comes first
         time.sleep(0.02)
-    import_module("explorer.components.warm_up").warm_up()
+    try:
+        import_module("explorer.components.warm_up").warm_up()
+    finally:
+        # What is loaded now stays for good: the collector, which Streamlit calls after every run of a
+        # page, need not walk it each time.
+        gc.freeze()
+        gc.enable()
 
 
 def serve(options: Mapping[str, Any]) -> None:
     """Run the server until it is stopped."""
     from streamlit.web import bootstrap
 
+    gc.disable()  # until all is imported: it would only walk what stays
     bootstrap.load_config_options(dict(options))
     port = options["server.port"]
     threading.Thread(target=_warm, args=(port,), name="warm", daemon=True).start()
@@ -150,4 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Stores are open read-only and nothing is left to write: end at once, without taking apart
+    # libraries that other threads may still be using.
+    os._exit(status)

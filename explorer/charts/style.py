@@ -112,7 +112,8 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a true minus and fixed digits; what is missing is `–`, never 0."""
+    """A number with a true minus and fixed digits; what rounds to nothing is `0.00`, without
+    a sign; what is missing is `–`, never 0."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:.{digits}f}"

@@ -37,11 +37,6 @@ def _ink(fill: str, palette: Palette) -> str:
     return next((c for c in choices if contrast(fill, c) >= _READABLE), palette.ink)
 
 
-def settled(value: float) -> str:
-    """A number for reading; what rounds to nothing is `0.00`, without a sign."""
-    return number(value if abs(value) >= 0.005 else 0.0)
-
-
 def strip_tokens(
     tokens: Sequence[str], activations: Sequence[float], *, limit: float, palette: Palette
 ) -> list[dict[str, Any]]:
@@ -52,7 +47,7 @@ def strip_tokens(
         entries.append(
             {
                 "text": visible(text) or "∅",
-                "value": settled(activation),
+                "value": number(activation),
                 "fill": fill,
                 "ink": _ink(fill, palette),
             }

@@ -1,4 +1,4 @@
-"""Names as a person reads them: tokens as chips with visible spaces, neurons and heads as labels.
+"""Tokens and messages as a person reads them: visible spaces, chips, emphasis.
 
 Texts of a model or corpus are hostile: every function here that returns HTML or markdown has
 escaped them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from explorer.core.types import NEWLINE_MARK, SPACE_MARK, TAB_MARK, HeadId, NeuronId, visible
+from explorer.core.types import NEWLINE_MARK, SPACE_MARK, TAB_MARK, visible
 
 _MARKS = re.compile(f"[{SPACE_MARK}{NEWLINE_MARK}{TAB_MARK}]+")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>$:<&^=\"'/@])")
@@ -38,16 +38,6 @@ def token_code(text: str) -> str:
 def plain_markdown(text: str) -> str:
     """Any text so that markdown shows it as it is."""
     return _MARKDOWN.sub(r"\\\1", visible(text).replace(SPACE_MARK, " "))
-
-
-def neuron_label(neuron: NeuronId) -> str:
-    """The form for headings and tables: `L5 N231`."""
-    return neuron.label
-
-
-def head_label(head: HeadId) -> str:
-    """The form for headings and tables: `L5 H3`."""
-    return head.label
 
 
 def emphasised(text: str) -> str:

@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from explorer.charts import live_heads, truncation, waterfall
 from explorer.charts import next_tokens as next_chart
 from explorer.charts.glossary import define, percent
-from explorer.charts.token_strip import settled
+from explorer.charts.style import number
 from explorer.components.chips import token_chip, token_code
 from explorer.components.live_figure import live_figure
 from explorer.components.theme import current_palette
@@ -50,9 +50,9 @@ def numbers(store: Store, value: LiveValue) -> None:
     facts, target = store.manifest, value.target
     probability = next_chart.percent(target.probability)
     pieces = (
-        _number("Pre-activation", settled(value.pre_activation), "",
+        _number("Pre-activation", number(value.pre_activation), "",
                 define("Pre-activation", facts)),
-        _number("Activation", settled(value.activation), "", define("Activation", facts)),
+        _number("Activation", number(value.activation), "", define("Activation", facts)),
         _number(f"P({token_chip(target.text)}) next", probability, f"rank {target.rank:,}",
                 define("P(token)", facts)),
     )  # fmt: skip

@@ -11,7 +11,7 @@ with a property that the mathematics does not cover is refused by name, never co
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -138,6 +138,20 @@ class LanguageModel:
             except Enough:
                 return None
 
+    def _watch_activations(
+        self, tokens: Tensor, layers: Iterable[int], keep: Callable[[int, Tensor], None]
+    ) -> None:
+        """Hand the post-activations of each layer to `keep`; nothing after the deepest is run."""
+        wanted = list(layers)
+        deepest = max(wanted)
+
+        def act(layer: int, value: Tensor, hook: Any) -> None:
+            keep(layer, value)
+            if layer == deepest:
+                raise Enough
+
+        self._run(tokens, [hook(f"blocks.{n}.mlp.hook_post", act, n) for n in wanted])
+
     def activations(
         self, tokens: Int[Tensor, "batch pos"], neurons: Mapping[int, Int[Tensor, " n"]]
     ) -> dict[int, Float[Tensor, "batch pos n"]]:
@@ -146,14 +160,11 @@ class LanguageModel:
         The pass stops at the deepest layer asked for.
         """
         found: dict[int, Tensor] = {}
-        deepest = max(neurons)
 
-        def keep(layer: int, value: Tensor, hook: Any) -> None:
+        def keep(layer: int, value: Tensor) -> None:
             found[layer] = value.index_select(-1, neurons[layer])
-            if layer == deepest:
-                raise Enough
 
-        self._run(tokens, [hook(f"blocks.{n}.mlp.hook_post", keep, n) for n in neurons])
+        self._watch_activations(tokens, neurons, keep)
         return found
 
     def activation_at_last(
@@ -165,16 +176,12 @@ class LanguageModel:
         """Post-activation of each row's own neuron at the row's own last position."""
         layers, indices = columns(neurons, tokens.device)
         out = torch.zeros(len(neurons), device=tokens.device)
-        deepest = int(layers.max())
 
-        def keep(layer: int, value: Tensor, hook: Any) -> None:
+        def keep(layer: int, value: Tensor) -> None:
             rows = (layers == layer).nonzero()[:, 0]
             out[rows] = value[rows, last[rows], indices[rows]].float()
-            if layer == deepest:
-                raise Enough
 
-        wanted = sorted(set(layers.tolist()))
-        self._run(tokens, [hook(f"blocks.{n}.mlp.hook_post", keep, n) for n in wanted])
+        self._watch_activations(tokens, sorted(set(layers.tolist())), keep)
         return out
 
     def trace(

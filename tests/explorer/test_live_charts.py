@@ -10,8 +10,8 @@ import pytest
 
 from explorer.charts.live_heads import heads_figure, heads_rows, unreachable_note
 from explorer.charts.next_tokens import NextRow, next_token_figure, next_token_rows, percent
-from explorer.charts.style import DARK, LIGHT, Palette
-from explorer.charts.token_strip import contrast, legend_html, settled, strip_tokens
+from explorer.charts.style import DARK, LIGHT, Palette, number
+from explorer.charts.token_strip import contrast, legend_html, strip_tokens
 from explorer.charts.truncation import truncation_chart, truncation_figure, truncation_rows
 from explorer.charts.waterfall import (
     N_LARGEST_HEADS,
@@ -207,8 +207,8 @@ def test_tokens_stay_text() -> None:
     (token,) = strip_tokens([hostile], [0.001], limit=5, palette=LIGHT)
     assert token["text"] == "<img␣src=x␣onerror=alert(1)>↵⇥␣"
     assert token["value"] == "0.00"
-    assert settled(-0.001) == "0.00"
-    assert settled(-0.12) == "−0.12"
+    assert number(-0.001) == "0.00"
+    assert number(-0.12) == "−0.12"
     with pytest.raises(ValueError, match="zip"):
         strip_tokens(["a", "b"], [1.0], limit=5, palette=LIGHT)
 

@@ -1,7 +1,8 @@
 """A small synthetic store for tests of the explorer: invented numbers that obey the store's rules.
 
 Parts sum to the pre-activation, active heads follow mean + 2 SD, activity counts follow the active
-heads, `studied` follows the train share. The vocabulary holds hostile texts on purpose.
+heads, `studied` follows the train share; `seeded_effects` adds explanations and ablations. The
+vocabulary holds hostile texts on purpose.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from explorer.core.schema import SCHEMA_VERSION, arrow_schema, write_store
+from tests.explorer.seeded_effects import EXPLAINER, effect_rows
 
 N_LAYERS, N_HEADS, D_MLP = 6, 8, 32
 STUDIED_LAYERS = (4, 5)
@@ -53,12 +55,13 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "neurons_per_layer": 4, "tokens": [" come"], "neurons": [],
         "random_neurons_per_layer": 2, "prompts": N_PROMPTS, "candidates": 10 * N_PROMPTS,
         "max_prompt_tokens": 100, "keep_ratio": 0.8, "active_rule": "mean+2sd",
-        "explainer": "none", "device": "auto", "device_used": "cpu", "seed": 0, "force": False,
+        "explainer": EXPLAINER, "device": "auto", "device_used": "cpu", "seed": 0, "force": False,
         "warnings": {"repeated texts passed over": 3, "neurons that ran out of candidates": 1},
         "documents": {"train": 100, "test": 100}, "tokens_read": {"train": 5000, "test": 5000},
         "code_version": "0.1.0", "library_versions": {"torch": "2.13.0"},
         "start": "2026-11-01T10:00:00.000+00:00", "end": "2026-11-01T10:01:00.000+00:00",
-        "seconds": {"congruence": 1.5, "scan": 20.0, "prompts": 9.0, "heads": 4.0},
+        "seconds": {"congruence": 1.5, "scan": 20.0, "prompts": 9.0, "heads": 4.0, "ablations": 6.0,
+                    "explanations": 2.0},
     }  # fmt: skip
     return facts | changes
 
@@ -188,6 +191,7 @@ def tables(seed: int = 0, **manifest_changes: Any) -> dict[str, pa.Table]:
         "studied_neurons": studied,
         **_prompt_tables(studied, rng),
     }
+    rows |= effect_rows(rows, N_HEADS, seed, facts["explainer"])
     return {name: _columns(name, table) for name, table in rows.items()}
 
 

@@ -3,7 +3,6 @@ which heads are active there, and which are studied for each neuron."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +15,10 @@ from explorer.core.model import Trace
 from explorer.core.types import HeadId, NeuronId
 from precompute.checkpoint import Tables
 from precompute.job import Job, StudiedNeuron
+from precompute.stages.kept_prompts import KeptPrompt, batches, prompts_of
 from precompute.stages.prompts import NEURONS_A_SHARD
 
 SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """A kept prompt: its place in the shard, its neuron, what is kept of it."""
-
-    row: int
-    neuron: NeuronId
-    split: str
-    kept_ids: list[int]
 
 
 @dataclass
@@ -49,42 +39,13 @@ class _Row:
     """`[layer head pos]` over BOS and the kept tokens, layers that reach alone."""
 
 
-def _prompts_of(table: pa.Table) -> list[_Prompt]:
-    columns = {
-        name: table.column(name).to_pylist()
-        for name in ("layer", "neuron", "split", "token_ids", "start")
-    }
-    return [
-        _Prompt(
-            i,
-            NeuronId(columns["layer"][i], columns["neuron"][i]),
-            columns["split"][i],
-            columns["token_ids"][i][columns["start"][i] :],
-        )
-        for i in range(table.num_rows)
-    ]
-
-
-def _batches(prompts: list[_Prompt], max_tokens: int) -> Iterator[list[_Prompt]]:
-    """Prompts of neurons of one layer, by length; rows of a neuron lie together within a batch."""
-    batch: list[_Prompt] = []
-    for prompt in sorted(prompts, key=lambda p: (p.neuron.layer, len(p.kept_ids), p.row)):
-        is_full = batch and (len(batch) + 1) * (len(prompt.kept_ids) + 1) > max_tokens
-        if is_full or (batch and batch[0].neuron.layer != prompt.neuron.layer):
-            yield sorted(batch, key=lambda p: p.row)
-            batch = []
-        batch.append(prompt)
-    if batch:
-        yield sorted(batch, key=lambda p: p.row)
-
-
 def _row(
     job: Job,
     trace: Trace,
     parts: Attribution,
     at: int,
     i: int,
-    prompt: _Prompt,
+    prompt: KeptPrompt,
     active: list[HeadId],
     probability: Tensor,
     rank: Tensor,
@@ -107,7 +68,7 @@ def _row(
 
 
 def _attribute_batch(
-    job: Job, batch: list[_Prompt], token_of: dict[NeuronId, int], readers: dict
+    job: Job, batch: list[KeptPrompt], token_of: dict[NeuronId, int], readers: dict
 ) -> dict[int, _Row]:
     tokens, last = job.model.batch([p.kept_ids for p in batch])
     trace = job.model.trace(tokens, last, [p.neuron for p in batch], attention=True, logits=True)
@@ -129,7 +90,7 @@ def _attribute_batch(
 
 
 def _activity(
-    job: Job, neuron: NeuronId, prompts: list[_Prompt], rows: list[_Row]
+    job: Job, neuron: NeuronId, prompts: list[KeptPrompt], rows: list[_Row]
 ) -> dict[str, list]:
     """One row for each head that can reach the neuron and each split, zeros included."""
     n_heads = job.model.shape.n_heads
@@ -195,7 +156,7 @@ def _prompt_tables(rows: list[_Row]) -> Tables:
 
 
 def _attention_table(
-    prompts: list[_Prompt], rows: list[_Row], studied: dict[NeuronId, list[HeadId]]
+    prompts: list[KeptPrompt], rows: list[_Row], studied: dict[NeuronId, list[HeadId]]
 ) -> pa.Table:
     """Attention of the last position, for the studied heads of each prompt's neuron."""
     found = [
@@ -212,11 +173,11 @@ def _attention_table(
 
 
 def _shard(job: Job, neurons: list[StudiedNeuron], table: pa.Table) -> Tables:
-    prompts = _prompts_of(table)
+    prompts = prompts_of(table)
     token_of = {n.id: n.token_id for n in neurons}
     readers = {n.id: job.model.reader(n.id) for n in neurons}
     by_row: dict[int, _Row] = {}
-    for batch in _batches(prompts, job.batch_tokens):
+    for batch in batches(prompts, job.batch_tokens):
         by_row |= _attribute_batch(job, batch, token_of, readers)
     rows = [by_row[i] for i in range(len(prompts))]
     activity: dict[str, list] = {}

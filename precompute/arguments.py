@@ -102,7 +102,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="mean+2sd | top:K",
         help="when a head is active in a prompt (default: mean+2sd)",
     )
-    add("--explainer", choices=("none",), help="who explains heads in words (this version: none)")
+    add(
+        "--explainer",
+        metavar="contrast | openai | none",
+        help="who explains heads in words; contrast,openai asks both (default: contrast, offline)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add("--seed", type=int, metavar="N", help="seed of the random neurons (default: 0)")
     add("--force", action="store_true", help="run again even where a finished run exists")

@@ -41,8 +41,8 @@ class JobConfig:
     """Share of the whole prompt's activation that a truncated prompt keeps."""
     active_rule: ActiveRule = ActiveRule()
     """When a head is active in a prompt."""
-    explainer: str = "none"
-    """Who explains the heads in words."""
+    explainer: str = "contrast"
+    """Who explains the heads in words: contrast, openai, several with commas between, or none."""
     device: str = "auto"
     """Where the model runs."""
     seed: int = 0
@@ -74,6 +74,7 @@ class JobConfig:
             raise CallError(
                 f"--candidates must be at least --prompts ({self.prompts}), got {self.n_candidates}"
             )
+        parse_explainers(self.explainer)
 
     @property
     def n_candidates(self) -> int:
@@ -148,6 +149,22 @@ def parse_neurons(text: str) -> tuple[NeuronId, ...]:
         return tuple(NeuronId.parse(part) for part in text.split(","))
     except ValueError as error:
         raise CallError(f"--neurons: {error}") from error
+
+
+EXPLAINERS = ("contrast", "openai")
+
+
+def parse_explainers(text: str) -> tuple[str, ...]:
+    """Names of explainers from a list such as `contrast,openai`; none for `none`."""
+    if text == "none":
+        return ()
+    names = tuple(text.split(","))
+    if len(set(names)) < len(names) or not set(names) <= set(EXPLAINERS):
+        known = ", ".join(EXPLAINERS)
+        raise CallError(
+            f"--explainer must be none or a list with commas of {known}, each once; got {text[:40]!r}"
+        )
+    return names
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -35,7 +35,7 @@ CONTRACT: dict[str, tuple[str, Any, Any]] = {
     "max_prompt_tokens": ("--max-prompt-tokens 50", 50, 100),
     "keep_ratio": ("--keep-ratio 0.5", 0.5, 0.8),
     "active_rule": ("--active-rule top:3", ActiveRule(3), ActiveRule()),
-    "explainer": ("--explainer none", "none", "none"),
+    "explainer": ("--explainer contrast,openai", "contrast,openai", "contrast"),
     "device": ("--device cpu", "cpu", "auto"),
     "seed": ("--seed 9", 9, 0),
     "force": ("--force", True, False),
@@ -59,9 +59,8 @@ def test_each_flag_sets_its_own_field_and_no_other(field: str) -> None:
     plain, given = config_from(NEEDED), config_from([*NEEDED, *words.split(" ")])
     assert getattr(plain, field) == default
     assert getattr(given, field) == value
-    # A preset sets what its name stands for; every other flag leaves the rest alone. This version
-    # knows one explainer, none.
-    expected = {"preset": {"preset", "layers"}, "explainer": set()}.get(field, {field})
+    # A preset sets what its name stands for; every other flag leaves the rest alone.
+    expected = {"preset": {"preset", "layers"}}.get(field, {field})
     assert {n for n in CONTRACT if getattr(plain, n) != getattr(given, n)} == expected
 
 
@@ -151,7 +150,8 @@ def test_layers_that_do_not_exist_are_mistakes(text: str) -> None:
         ("--random-neurons-per-layer", "-1"), ("--seed", "-1"), ("--seed", "x"),
         ("--tokens", ""), ("--tokens", " go,"), ("--neurons", "9N5"), ("--neurons", "L9H5"),
         ("--neurons", "L9N5,"), ("--active-rule", "top:0"), ("--active-rule", "mean"),
-        ("--explainer", "oracle"), ("--device", "tpu"), ("--preset", "paper"),
+        ("--explainer", "oracle"), ("--explainer", ""), ("--explainer", "none,contrast"),
+        ("--explainer", "contrast,"), ("--explainer", "contrast,contrast"), ("--device", "tpu"), ("--preset", "paper"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_a_mistake_that_names_its_flag(flag: str, value: str) -> None:
@@ -222,7 +222,7 @@ def test_only_what_shapes_the_results_names_a_run() -> None:
         if field in {"model", "corpus", "test_corpus", "preset"}:
             continue  # these enter by their content
         changed = config_from([*NEEDED, *words.split(" ")]).identity()
-        shapes = field not in {"out", "force", "device", "explainer"}
+        shapes = field not in {"out", "force", "device"}
         assert (changed != plain) is shapes, field
 
 

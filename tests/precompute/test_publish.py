@@ -64,7 +64,7 @@ def test_every_option_stands_under_its_long_name(
         "out": str(quick_run.store.parent), "layers": "last:1", "neurons_per_layer": 3,
         "tokens": [], "neurons": [], "random_neurons_per_layer": 1, "prompts": 2, "candidates": 6,
         "max_prompt_tokens": 100, "keep_ratio": 0.8, "active_rule": "mean+2sd",
-        "explainer": "none", "device": "auto", "seed": 0, "preset": None, "force": False,
+        "explainer": "contrast", "device": "auto", "seed": 0, "preset": None, "force": False,
     }  # fmt: skip
 
 

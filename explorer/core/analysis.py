@@ -83,6 +83,11 @@ class PromptAnalysis:
     next_tokens: tuple[NextToken, ...]
     """The most probable tokens after the position, best first."""
     target: NextToken
+    attention: Float[np.ndarray, "layer head pos"]
+    """What each head that reaches the neuron attends to from the position studied, over BOS and the
+    tokens up to it; each row sums to 1."""
+    probabilities: Float[np.ndarray, " vocab"]
+    """Of every token to come next, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +148,9 @@ def analyse_prompt(
     with model.lock:
         tokens, _ = model.batch([used])
         last = torch.tensor([at + 1], device=tokens.device)
-        trace = model.trace(tokens, last, [neuron], logits=True)
+        trace = model.trace(tokens, last, [neuron], attention=True, logits=True)
         parts = trace.attribute(slice(0, 1), model.reader(neuron), neuron.layer)
-    assert trace.logits is not None
+    assert trace.logits is not None and trace.attention is not None
     shape = model.shape
     heads = np.zeros((shape.n_layers, shape.n_heads), dtype=np.float32)
     heads[: parts.heads.shape[1]] = parts.heads[0].float().cpu().numpy()
@@ -171,6 +176,8 @@ def analyse_prompt(
         active=tuple(active_of(parts.heads, spec.active_rule)[0]),
         next_tokens=_next_tokens(trace.logits[0], spec.n_next_tokens),
         target=NextToken(token_id, float(probability[0]), int(rank[0])),
+        attention=trace.attention[0, :, :, : at + 2].cpu().numpy(),
+        probabilities=trace.logits[0].softmax(-1).cpu().numpy(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is selected (run, token, neuron, head, prompt, text, position) and how a URL says it.
+"""What is selected (run, token, neuron, head, prompts, positions, heads off) and how a URL says it.
 
 The URL is the whole view: every field of `Selection` is one query parameter, written in the field's
 own words (`neuron=L5N231`, `token=␣come`). `parse` never raises on a bad link: it returns what could
@@ -19,6 +19,9 @@ from explorer.core.types import SPACE_MARK, HeadId, NeuronId
 _KEY = "selection"
 _MAX_TEXT = 4000
 SPLITS = ("train", "test")
+_MAX_OFF = 2000
+KINDS = ("zero-last", "zero-all", "mean-last", "mean-all")
+"""Ways of removing a head, as `ablations.kind` has them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Selection:
     """A prompt typed by a person; None while Live shows a stored prompt."""
     pos: int | None = None
     """Position in the prompt, 0 for its first token (BOS not counted); None is the last one."""
+    explainer: str | None = None
+    """Whose words are shown, as `explanations.explainer` has it."""
+    kind: str | None = None
+    """How a head is removed: one of `KINDS`."""
+    off: tuple[HeadId, ...] | None = None
+    """Heads that are removed in Live, in the order of their removal; never empty."""
+    text2: str | None = None
+    """The second prompt of Live; None while there is none."""
+    pos2: int | None = None
+    """Position in the second prompt, as `pos`."""
     measure: str | None = None
     sort: str | None = None
 
@@ -45,6 +58,7 @@ class Selection:
         """The URL parameters, unset fields left out."""
         query = {f.name: getattr(self, f.name) for f in fields(self)}
         query["token"] = None if self.token is None else self.token.replace(" ", SPACE_MARK)
+        query["off"] = None if not self.off else ",".join(str(head) for head in self.off)
         return {name: str(value) for name, value in query.items() if value is not None}
 
 
@@ -67,6 +81,18 @@ def _split(text: str) -> str:
     return text
 
 
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise ValueError(f"expected one of {', '.join(KINDS)}")
+    return text
+
+
+def _heads(text: str) -> tuple[HeadId, ...]:
+    if len(text) > _MAX_OFF:
+        raise ValueError("expected fewer heads")
+    return tuple(dict.fromkeys(HeadId.parse(part) for part in text.split(",")))
+
+
 _READERS: dict[str, Any] = {
     "run": _run_id,
     "token": lambda text: text[:200].replace(SPACE_MARK, " "),
@@ -76,6 +102,11 @@ _READERS: dict[str, Any] = {
     "prompt": _whole_number,
     "text": lambda text: text[:_MAX_TEXT],
     "pos": _whole_number,
+    "off": _heads,
+    "text2": lambda text: text[:_MAX_TEXT],
+    "pos2": _whole_number,
+    "explainer": lambda text: text[:80],
+    "kind": _kind,
     "measure": lambda text: text[:40],
     "sort": lambda text: text[:40],
 }

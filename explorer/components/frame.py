@@ -30,9 +30,10 @@ from explorer.selection import Selection
 PAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "tokens": ("run", "token", "neuron"),
     "neuron": ("run", "token", "neuron", "split", "prompt", "head"),
-    "head": ("run", "token", "neuron", "head", "split", "prompt"),
+    "head": ("run", "token", "neuron", "head", "split", "prompt", "explainer", "kind"),
     "map": ("run", "measure", "sort", "neuron", "head"),
-    "live": ("run", "token", "neuron", "head", "text", "prompt", "pos"),
+    "live": ("run", "token", "neuron", "head", "text", "prompt", "pos", "off", "kind", "text2",
+             "pos2"),  # fmt: skip
     "about": ("run",),
 }
 """The fields that a link to a page carries, where they are chosen."""

@@ -18,13 +18,15 @@ import duckdb
 import pandas as pd
 
 from explorer.core.schema_tables import TABLES
+from explorer.core.store_explanations import ExplanationQueries
+from explorer.core.store_findings import FindingsQueries
 from explorer.core.store_open import connect, run_query
 from explorer.core.types import HeadId, ModelShape, NeuronId, without_lone_surrogates
 
 _SPLITS = ("train", "test")
 
 
-class Store:
+class Store(ExplanationQueries, FindingsQueries):
     """An open store. Use as a context manager, or keep it for as long as a server runs."""
 
     def __init__(

@@ -120,7 +120,8 @@ def active_of(heads: Float[Tensor, "batch layer head"], rule: ActiveRule) -> lis
     return [[HeadId.from_flat(int(i), n_heads) for i in row.nonzero()[:, 0]] for row in mask]
 
 
-def _next_tokens(logits: Float[Tensor, " vocab"], n: int) -> tuple[NextToken, ...]:
+def next_tokens(logits: Float[Tensor, " vocab"], n: int) -> tuple[NextToken, ...]:
+    """The n most probable next tokens, best first."""
     best = logits.topk(min(n, len(logits))).indices.tolist()
     probabilities, ranks = token_ranks(logits.expand(len(best), -1), best)
     return tuple(
@@ -174,7 +175,7 @@ def analyse_prompt(
         activation=float(activations[at]),
         ln_scale=float(trace.ln_scale[0]),
         active=tuple(active_of(parts.heads, spec.active_rule)[0]),
-        next_tokens=_next_tokens(trace.logits[0], spec.n_next_tokens),
+        next_tokens=next_tokens(trace.logits[0], spec.n_next_tokens),
         target=NextToken(token_id, float(probability[0]), int(rank[0])),
         attention=trace.attention[0, :, :, : at + 2].cpu().numpy(),
         probabilities=trace.logits[0].softmax(-1).cpu().numpy(),

@@ -38,6 +38,13 @@ class NeuronReader:
     """The neuron's own bias; never divided by the layer norm's scale."""
 
 
+def read_through_heads(
+    w_in: Float[Tensor, "neuron d_model"], w_o: Float[Tensor, "layer head d_head d_model"]
+) -> Float[Tensor, "neuron layer head d_head"]:
+    """`W_O . w_in` of every head for every neuron: one pass over `W_O`, however many neurons."""
+    return torch.einsum("lhkd,nd->nlhk", w_o, w_in)
+
+
 def neuron_reader(
     w_in: Float[Tensor, " d_model"],
     b_in: float,
@@ -46,7 +53,7 @@ def neuron_reader(
 ) -> NeuronReader:
     """The reader of one neuron; `w_o` and `b_o` of the layers that reach it alone."""
     return NeuronReader(
-        w_in, torch.einsum("lhkd,d->lhk", w_o, w_in), float((b_o @ w_in).sum()), b_in
+        w_in, read_through_heads(w_in[None], w_o)[0], float((b_o @ w_in).sum()), b_in
     )
 
 

@@ -30,6 +30,7 @@ from explorer.core.model_files import (
     sha256_of_weights,
     unsupported,
 )
+from explorer.core.model_flow import FlowTrace, trace_flow
 from explorer.core.model_lean import make_lean
 from explorer.core.model_support import check_completeness, check_supported, shape_of
 from explorer.core.model_trace import Enough, Hook, Trace, Tracer, columns, hook
@@ -92,12 +93,29 @@ class LanguageModel:
         return self._mlp(layer).W_out.detach()
 
     @cached_property
+    def w_q(self) -> Float[Tensor, "layer head d_model d_head"]:
+        return self._bridge.W_Q.detach()
+
+    @cached_property
+    def w_k(self) -> Float[Tensor, "layer head d_model d_head"]:
+        return self._bridge.W_K.detach()
+
+    @cached_property
+    def w_v(self) -> Float[Tensor, "layer head d_model d_head"]:
+        return self._bridge.W_V.detach()
+
+    @cached_property
     def w_o(self) -> Float[Tensor, "layer head d_head d_model"]:
         return self._bridge.W_O.detach()
 
     @cached_property
     def b_o(self) -> Float[Tensor, "layer d_model"]:
         return self._bridge.b_O.detach()
+
+    @cached_property
+    def w_e(self) -> Float[Tensor, "vocab d_model"]:
+        """The token embedding, centred over `d_model`; positions are not in it."""
+        return self._bridge.W_E.detach()
 
     @cached_property
     def w_u(self) -> Float[Tensor, "d_model vocab"]:
@@ -195,6 +213,10 @@ class LanguageModel:
     ) -> Trace:
         """Everything that the attribution of each row's neuron at its last position needs."""
         return Tracer(self._run, self.shape, tokens, last, neurons, attention, logits).run()
+
+    def trace_flow(self, tokens: Int[Tensor, "1 pos"], position: int) -> FlowTrace:
+        """All heads, all neurons and the next token at one position of one prompt (BOS is 0)."""
+        return trace_flow(self._run, self.shape, tokens, position)
 
 
 def load_model(source: str | Path, device: str = "auto") -> LanguageModel:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from explorer.core.errors import CallError
 from explorer.core.types import ActiveRule
-from precompute.config import OPTION_NAMES, PRESETS, JobConfig, parse_neurons, parse_tokens
+from precompute.config import (
+    OPTION_NAMES,
+    PRESETS,
+    JobConfig,
+    parse_explainers,
+    parse_neurons,
+    parse_tokens,
+)
+from precompute.explainers.openai_endpoint import URL_VARIABLE
 
 _EXAMPLES = """\
 examples:
@@ -20,6 +29,12 @@ examples:
     python -m precompute --model gpt2 --corpus NeelNanda/pile-10k --preset neo-small
   your own text, two neurons of interest:
     python -m precompute --model ./my-gpt2 --corpus notes.txt --neurons L9N2770,L10N3041
+  heads explained by a model of OpenAI (the key in OPENAI_API_KEY), for 200,000 tokens at most:
+    python -m precompute --model gpt2 --corpus notes.txt --explainer contrast,openai \\
+        --openai-model gpt-4.1-mini --price-in 0.4 --price-out 1.6 --max-tokens-spent 200000
+  and by a model on this machine, with Ollama (no key; vLLM and llama.cpp alike):
+    python -m precompute --model gpt2 --corpus notes.txt --explainer openai \\
+        --openai-base-url http://localhost:11434/v1 --openai-model qwen3:8b --openai-concurrency 2
 
 The same command again continues an unfinished run. The last line on standard output is the path of
 the published store; look at it with: python -m explorer
@@ -107,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="contrast | openai | none",
         help="who explains heads in words; contrast,openai asks both (default: contrast, offline)",
     )
+    _add_openai(parser)
     add("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add("--seed", type=int, metavar="N", help="seed of the random neurons (default: 0)")
     add("--force", action="store_true", help="run again even where a finished run exists")
@@ -116,6 +132,34 @@ def _parser() -> argparse.ArgumentParser:
         help="the bundled model's or the paper's layers and counts; explicit flags win",
     )
     return parser
+
+
+def _add_openai(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--openai-model", metavar="NAME", help="the model that explains, as its endpoint names it")
+    add(
+        "--openai-base-url",
+        metavar="URL",
+        help="the endpoint, anything that speaks chat completions (default: OPENAI_BASE_URL from the "
+        "environment, else OpenAI; the key is always OPENAI_API_KEY from the environment)",
+    )
+    add("--openai-concurrency", type=int, metavar="N", help="calls in flight (default: 8)")
+    add("--openai-timeout", type=float, metavar="S", help="seconds for a reply (default: 300)")
+    add(
+        "--few-shot",
+        type=int,
+        metavar="N",
+        help="train prompts with their answer shown before each verdict (default: 0)",
+    )
+    add("--price-in", type=float, metavar="USD", help="for a million tokens sent, to tell the cost")
+    add("--price-out", type=float, metavar="USD", help="for a million tokens written")
+    add(
+        "--max-tokens-spent",
+        type=int,
+        metavar="N",
+        help="ask the language model nothing more after N tokens, in and out together, in this call "
+        "of the job; what is missing is recorded, the rest published (default: no limit)",
+    )
 
 
 def _checked(parse: Any) -> Any:
@@ -140,7 +184,15 @@ def config_from(argv: list[str]) -> JobConfig:
     assert set(values) <= set(OPTION_NAMES)
     if "out" in values:
         values["out"] = Path(os.path.expanduser(values["out"]))
-    return JobConfig(**values)
+    config = JobConfig(**values)
+    address = os.environ.get(URL_VARIABLE, "").strip()
+    if (
+        config.openai_base_url is None
+        and address
+        and "openai" in parse_explainers(config.explainer)
+    ):
+        config = replace(config, openai_base_url=address)
+    return config
 
 
 def _check_text(word: str) -> None:

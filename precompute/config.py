@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from explorer.core.errors import CallError
 from explorer.core.types import SPACE_MARK, ActiveRule, ModelShape, NeuronId
+from precompute.explainers.openai_endpoint import check_url, shown_url
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,22 @@ class JobConfig:
     """Where the model runs."""
     seed: int = 0
     """Seed of the random neurons."""
+    openai_model: str | None = None
+    """The language model that explains, by the name its endpoint knows."""
+    openai_base_url: str | None = None
+    """The endpoint; None is the environment's OPENAI_BASE_URL, else OpenAI's own."""
+    openai_concurrency: int = 8
+    """Calls to the language model in flight at most."""
+    openai_timeout: float = 300.0
+    """Seconds to wait for a reply of the language model."""
+    few_shot: int = 0
+    """Train prompts with their answer shown to the language model before each verdict."""
+    price_in: float | None = None
+    """US dollars for a million tokens sent to the language model; for the estimate of cost."""
+    price_out: float | None = None
+    """US dollars for a million tokens that it writes."""
+    max_tokens_spent: int | None = None
+    """Tokens after which this call of the job asks the language model nothing more."""
     preset: str | None = None
     """A named set of layers and counts; explicit options win."""
     out: Path = Path("runs")
@@ -59,6 +77,7 @@ class JobConfig:
             "--prompts": self.prompts,
             "--max-prompt-tokens": self.max_prompt_tokens,
             "--candidates": self.n_candidates,
+            "--openai-concurrency": self.openai_concurrency,
         }
         for name, value in positive.items():
             if value < 1:
@@ -74,7 +93,21 @@ class JobConfig:
             raise CallError(
                 f"--candidates must be at least --prompts ({self.prompts}), got {self.n_candidates}"
             )
-        parse_explainers(self.explainer)
+        self._check_openai()
+
+    def _check_openai(self) -> None:
+        if "openai" in parse_explainers(self.explainer) and not self.openai_model:
+            raise CallError(
+                "--explainer openai needs --openai-model NAME, a model that the endpoint knows"
+            )
+        if self.openai_base_url is not None:
+            check_url(self.openai_base_url)
+        if not 0 < self.openai_timeout < math.inf:
+            raise CallError(f"--openai-timeout must be above 0, got {self.openai_timeout}")
+        for name in ("few_shot", "price_in", "price_out", "max_tokens_spent"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise CallError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
 
     @property
     def n_candidates(self) -> int:
@@ -88,11 +121,22 @@ class JobConfig:
         plain["neurons"] = [str(neuron) for neuron in self.neurons]
         plain["tokens"] = list(self.tokens)
         plain["out"] = str(self.out)
+        if self.openai_base_url is not None:
+            plain["openai_base_url"] = shown_url(self.openai_base_url)
         return plain
 
     def identity(self) -> dict[str, Any]:
         """The options that change the results: what makes two runs the same run."""
         free = {"out", "force", "device", "preset", "model", "corpus", "test_corpus"}
+        free |= {
+            "openai_concurrency",
+            "openai_timeout",
+            "price_in",
+            "price_out",
+            "max_tokens_spent",
+        }
+        if "openai" not in parse_explainers(self.explainer):
+            free |= {"openai_model", "openai_base_url", "few_shot"}
         return {name: value for name, value in self.options().items() if name not in free}
 
     def check_against(self, shape: ModelShape) -> None:

@@ -20,7 +20,7 @@ from explorer.core.model_files import (
 from explorer.core.runs import list_runs, short_name
 from explorer.core.schema import SCHEMA_VERSION
 from precompute.checkpoint import key_of, locked, remove_if_empty
-from precompute.config import JobConfig
+from precompute.config import JobConfig, parse_explainers
 from precompute.corpus import survey
 from precompute.job import Job, Source, SplitSource
 from precompute.progress import Display
@@ -82,6 +82,14 @@ def _finished(config: JobConfig, name: str) -> Path | None:
     return next((run.path for run in runs if pattern.fullmatch(run.run_id)), None)
 
 
+def _try_explainer(config: JobConfig, display: Display) -> None:
+    """Let a language model that is to be asked answer once. Raises CallError for a wrong key."""
+    if "openai" in parse_explainers(config.explainer):
+        from precompute.explainers.openai_client import preflight
+
+        preflight(config, display.say)
+
+
 def plan(config: JobConfig, display: Display) -> Plan:
     """Check the call against the outside world and name the run. Raises CallError for mistakes."""
     try:
@@ -90,15 +98,20 @@ def plan(config: JobConfig, display: Display) -> Plan:
     except (ValueError, ModelNotFoundError) as error:
         raise CallError(str(error)) from error
     _check_out(config.out)
+    label = f"{_slug(_model_label(config.model))}-{_slug(short_name(config.corpus))}"
+    is_new = config.force or not any(config.out.glob(f"{label}-*.duckdb"))
+    if is_new:  # surely not finished: a wrong key is said before the corpus is touched
+        _try_explainer(config, display)
     weights, settings = sha256_of_weights(folder), sha256_of_settings(folder)
     sources = _sources(config, display)
     identity = {
         **config.identity(), "weights": weights, "settings": settings, "schema": SCHEMA_VERSION,
         "corpora": [(s.split, s.source.survey.sha256, s.parity) for s in sources],
     }  # fmt: skip
-    label = f"{_slug(_model_label(config.model))}-{_slug(short_name(config.corpus))}"
     name = f"{label}-{key_of(identity)[:8]}"
     finished = None if config.force else _finished(config, name)
+    if finished is None and not is_new:
+        _try_explainer(config, display)
     return Plan(config, sources, name, config.out / f"{label}.partial", finished, settings)
 
 

@@ -35,7 +35,15 @@ CONTRACT: dict[str, tuple[str, Any, Any]] = {
     "max_prompt_tokens": ("--max-prompt-tokens 50", 50, 100),
     "keep_ratio": ("--keep-ratio 0.5", 0.5, 0.8),
     "active_rule": ("--active-rule top:3", ActiveRule(3), ActiveRule()),
-    "explainer": ("--explainer contrast,openai", "contrast,openai", "contrast"),
+    "explainer": ("--explainer none", "none", "contrast"),
+    "openai_model": ("--openai-model m", "m", None),
+    "openai_base_url": ("--openai-base-url http://here/v1", "http://here/v1", None),
+    "openai_concurrency": ("--openai-concurrency 3", 3, 8),
+    "openai_timeout": ("--openai-timeout 2.5", 2.5, 300.0),
+    "few_shot": ("--few-shot 4", 4, 0),
+    "price_in": ("--price-in 0.4", 0.4, None),
+    "price_out": ("--price-out 1.6", 1.6, None),
+    "max_tokens_spent": ("--max-tokens-spent 1000", 1000, None),
     "device": ("--device cpu", "cpu", "auto"),
     "seed": ("--seed 9", 9, 0),
     "force": ("--force", True, False),
@@ -151,7 +159,12 @@ def test_layers_that_do_not_exist_are_mistakes(text: str) -> None:
         ("--tokens", ""), ("--tokens", " go,"), ("--neurons", "9N5"), ("--neurons", "L9H5"),
         ("--neurons", "L9N5,"), ("--active-rule", "top:0"), ("--active-rule", "mean"),
         ("--explainer", "oracle"), ("--explainer", ""), ("--explainer", "none,contrast"),
-        ("--explainer", "contrast,"), ("--explainer", "contrast,contrast"), ("--device", "tpu"), ("--preset", "paper"),
+        ("--explainer", "contrast,"), ("--explainer", "contrast,contrast"),
+        ("--device", "tpu"), ("--preset", "paper"),
+        ("--openai-base-url", "ftp://here"), ("--openai-base-url", "here/v1"), ("--openai-base-url", ""),
+        ("--openai-base-url", "http://"), ("--openai-base-url", "http://h:x/"), ("--openai-base-url", "http://[/"),
+        ("--openai-concurrency", "0"), ("--openai-timeout", "0"), ("--openai-timeout", "nan"),
+        ("--few-shot", "-1"), ("--price-in", "-1"), ("--price-out", "nan"), ("--max-tokens-spent", "-1"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_a_mistake_that_names_its_flag(flag: str, value: str) -> None:
@@ -222,8 +235,45 @@ def test_only_what_shapes_the_results_names_a_run() -> None:
         if field in {"model", "corpus", "test_corpus", "preset"}:
             continue  # these enter by their content
         changed = config_from([*NEEDED, *words.split(" ")]).identity()
-        shapes = field not in {"out", "force", "device"}
+        shapes = field not in {"out", "force", "device", *ASKING, *SAYING}
         assert (changed != plain) is shapes, field
+
+
+ASKING = {"openai_concurrency", "openai_timeout", "price_in", "price_out", "max_tokens_spent"}
+"""How a language model is asked."""
+SAYING = {"openai_model", "openai_base_url", "few_shot"}
+"""What shapes its words, where it is asked at all."""
+BY_OPENAI = ["--explainer", "contrast,openai", "--openai-model", "other"]
+
+
+def test_a_language_model_shapes_a_run_by_what_it_is_asked_alone() -> None:
+    plain = config_from([*NEEDED, *BY_OPENAI]).identity()
+    assert plain != config_from([*NEEDED, "--openai-model", "other"]).identity()
+    for field in ASKING | SAYING:
+        changed = config_from([*NEEDED, *BY_OPENAI, *CONTRACT[field][0].split(" ")]).identity()
+        assert (changed != plain) is (field in SAYING), field
+
+
+def test_the_endpoint_of_the_environment_counts_where_one_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", " http://there/v1 ")
+    assert config_from(NEEDED).openai_base_url is None
+    assert config_from([*NEEDED, *BY_OPENAI]).openai_base_url == "http://there/v1"
+    given = ["--openai-base-url", "http://here/v1"]
+    assert config_from([*NEEDED, *BY_OPENAI, *given]).openai_base_url == "http://here/v1"
+
+
+def test_what_an_address_hides_is_not_among_the_options() -> None:
+    address = "https://me:pass-word-1@here:8443/v1?code=hidden-word#part"
+    config = config_from([*NEEDED, *BY_OPENAI, "--openai-base-url", address])
+    assert config.options()["openai_base_url"] == "https://here:8443/v1"
+    assert config.identity()["openai_base_url"] == "https://here:8443/v1"
+
+
+@pytest.mark.parametrize("explainer", ["openai", "contrast,openai"])
+def test_a_language_model_must_be_named(explainer: str) -> None:
+    assert "--openai-model" in refused([*NEEDED, "--explainer", explainer])
 
 
 def test_the_stored_options_are_all_there_with_defaults_filled_in() -> None:

@@ -65,6 +65,9 @@ def test_every_option_stands_under_its_long_name(
         "tokens": [], "neurons": [], "random_neurons_per_layer": 1, "prompts": 2, "candidates": 6,
         "max_prompt_tokens": 100, "keep_ratio": 0.8, "active_rule": "mean+2sd",
         "explainer": "contrast", "device": "auto", "seed": 0, "preset": None, "force": False,
+        "openai_model": None, "openai_base_url": None, "openai_concurrency": 8,
+        "openai_timeout": 300.0, "few_shot": 0, "price_in": None, "price_out": None,
+        "max_tokens_spent": None,
     }  # fmt: skip
 
 

@@ -39,6 +39,22 @@ _SORT_KEYS: dict[str, tuple[str, ...]] = {
     "active_heads": ("prompt_id", "head_layer", "head"),
     "head_activity": ("layer", "neuron", "head_layer", "head", "split"),
     "head_attention": ("prompt_id", "head_layer", "head"),
+    "ablations": ("prompt_id", "head_layer", "head", "kind"),
+    "joint_ablations": ("prompt_id", "kind"),
+    "neuron_ablations": ("prompt_id",),
+    "explanations": ("layer", "neuron", "head_layer", "head", "explainer"),
+    "classifications": ("layer", "neuron", "head_layer", "head", "explainer", "prompt_id"),
+    "head_scores": ("layer", "neuron", "head_layer", "head", "explainer"),
+    "score_nulls": ("layer", "neuron", "head_layer", "head", "explainer", "null_kind"),
+    "failures": ("stage", "subject", "reason"),
+    "head_components": ("layer", "head", "matrix", "component"),
+    "component_tokens": ("layer", "head", "matrix", "side", "component", "rank"),
+    "component_neurons": ("neuron_layer", "neuron", "layer", "head", "component"),
+    "component_attributions": ("prompt_id", "head_layer", "head"),
+    "composition": ("mode", "dst_layer", "dst_head", "src_layer", "src_head"),
+    "component_composition": (
+        "mode", "dst_layer", "dst_head", "src_layer", "src_head", "src_component",
+    ),
 }
 
 

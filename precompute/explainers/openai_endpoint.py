@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,8 @@ class Endpoint:
         """The official client, for the event loop that runs now."""
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
+        # Its lines below a warning quote addresses, with all that is in them.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         timeout = Timeout(timeout_s, connect=min(10.0, timeout_s))
         return AsyncOpenAI(
             api_key=self._key, base_url=self._url, default_query=dict(self._query),

@@ -4,6 +4,7 @@ or as a failure with its reason, and no fault harms the calls beside it."""
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -292,8 +293,10 @@ SECRETS = {
 @pytest.mark.parametrize("fault", ["error", "reply", "refusal", "body", "finish", "no choices"])
 def test_no_secret_is_in_anything_that_is_kept_or_said(
     name: str, fault: str, server: LlmServer, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """The endpoint sends back all that it was told, and the control sees that it does."""
+    caplog.set_level(logging.DEBUG)
     root = server.url.removesuffix("/v1")
     if name == "password":
         root = root.replace("http://", "http://me:p%3Aass-word-1@")
@@ -325,7 +328,7 @@ def test_no_secret_is_in_anything_that_is_kept_or_said(
     except Exception as error:  # noqa: BLE001 - whatever comes is searched
         said += [str(error), repr(error), repr(error.__context__), repr(error.__cause__)]
     said += [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    said += list(capfd.readouterr())
+    said += [*capfd.readouterr(), caplog.text]
     assert any(secret in text for text in told for secret in secrets)
     assert [s for s in secrets if any(s in text for text in said)] == []
     assert "[key]" in "".join(said)

@@ -8,20 +8,21 @@ a click on the navigation clears the URL.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import streamlit as st
 
-from explorer.core.types import SPACE_MARK, HeadId, NeuronId
+from explorer.core.types import ABLATION_KINDS, SPACE_MARK, HeadId, NeuronId
 
 _KEY = "selection"
 _MAX_TEXT = 4000
 SPLITS = ("train", "test")
+MAX_RUNS = 4
+"""Runs that Findings compares at once."""
 _MAX_OFF = 2000
-KINDS = ("zero-last", "zero-all", "mean-last", "mean-all")
-"""Ways of removing a head, as `ablations.kind` has them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Selection:
     """One view of the explorer. None means not chosen; each page then takes a sensible default."""
 
     run: str | None = None
+    others: tuple[str, ...] | None = None
+    """Runs that Findings compares with `run`; a URL says them by repeating `run`. Never empty."""
     token: str | None = None
     """The token's text as it stands in a sentence, leading space included."""
     neuron: NeuronId | None = None
@@ -44,20 +47,31 @@ class Selection:
     explainer: str | None = None
     """Whose words are shown, as `explanations.explainer` has it."""
     kind: str | None = None
-    """How a head is removed: one of `KINDS`."""
+    """How a head is removed: one of `ABLATION_KINDS`."""
     off: tuple[HeadId, ...] | None = None
     """Heads that are removed in Live, in the order of their removal; never empty."""
     text2: str | None = None
     """The second prompt of Live; None while there is none."""
     pos2: int | None = None
     """Position in the second prompt, as `pos`."""
+    target: int | None = None
+    """Id of the next token that Flow ends in (two tokens may read the same); None is the likeliest."""
+    node: HeadId | NeuronId | None = None
+    """Whose paths Flow shows alone; None is the whole graph."""
+    min_head: float | None = None
+    """Least size of a head's contribution that Flow draws; None leaves it to the page."""
+    min_neuron: float | None = None
+    """Least size of a neuron's direct effect that Flow draws; None leaves it to the page."""
     measure: str | None = None
     sort: str | None = None
 
     def to_query(self) -> dict[str, str]:
-        """The URL parameters, unset fields left out."""
-        query = {f.name: getattr(self, f.name) for f in fields(self)}
+        """The URL parameters of one run, unset fields left out."""
+        query = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "others"}
         query["token"] = None if self.token is None else self.token.replace(" ", SPACE_MARK)
+        for name in ("min_head", "min_neuron"):
+            if query[name] is not None:
+                query[name] = f"{query[name]:.6f}".rstrip("0").rstrip(".")
         query["off"] = None if not self.off else ",".join(str(head) for head in self.off)
         return {name: str(value) for name, value in query.items() if value is not None}
 
@@ -68,11 +82,32 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _size(text: str) -> float:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.A):
+        raise ValueError("expected a number from 0, such as 0.25")
+    return float(text)
+
+
+def _node(text: str) -> HeadId | NeuronId:
+    try:
+        return HeadId.parse(text)
+    except ValueError:
+        return NeuronId.parse(text)
+
+
 def _run_id(text: str) -> str:
     # A run is a name in the store folder: no path can be named here.
     if not text or "/" in text or "\\" in text or text.startswith("."):
         raise ValueError("expected the name of a run")
     return text[:200]
+
+
+def _others(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise ValueError("runs to compare are said by repeating run")
+    if len(texts) >= MAX_RUNS:
+        raise ValueError(f"expected at most {MAX_RUNS} runs")
+    return tuple(dict.fromkeys(map(_run_id, texts)))
 
 
 def _split(text: str) -> str:
@@ -82,8 +117,8 @@ def _split(text: str) -> str:
 
 
 def _kind(text: str) -> str:
-    if text not in KINDS:
-        raise ValueError(f"expected one of {', '.join(KINDS)}")
+    if text not in ABLATION_KINDS:
+        raise ValueError(f"expected one of {', '.join(ABLATION_KINDS)}")
     return text
 
 
@@ -95,6 +130,7 @@ def _heads(text: str) -> tuple[HeadId, ...]:
 
 _READERS: dict[str, Any] = {
     "run": _run_id,
+    "others": _others,
     "token": lambda text: text[:200].replace(SPACE_MARK, " "),
     "neuron": NeuronId.parse,
     "head": HeadId.parse,
@@ -107,12 +143,16 @@ _READERS: dict[str, Any] = {
     "pos2": _whole_number,
     "explainer": lambda text: text[:80],
     "kind": _kind,
+    "target": _whole_number,
+    "node": _node,
+    "min_head": _size,
+    "min_neuron": _size,
     "measure": lambda text: text[:40],
     "sort": lambda text: text[:40],
 }
 
 
-def parse(query: Mapping[str, str]) -> tuple[Selection, tuple[str, ...]]:
+def parse(query: Mapping[str, Any]) -> tuple[Selection, tuple[str, ...]]:
     """A selection from URL parameters, and a note for each one that cannot be read."""
     values: dict[str, Any] = {}
     notes: list[str] = []
@@ -127,12 +167,21 @@ def parse(query: Mapping[str, str]) -> tuple[Selection, tuple[str, ...]]:
     return Selection(**values), tuple(notes)
 
 
+def linked() -> dict[str, Any]:
+    """The URL's parameters as `parse` takes them: of a repeated `run` the first, the rest `others`."""
+    query: dict[str, Any] = st.query_params.to_dict()
+    runs = st.query_params.get_all("run")
+    if len(runs) > 1:
+        query |= {"run": runs[0], "others": tuple(runs[1:])}
+    return query
+
+
 def current() -> Selection:
     """The selection of this browser tab: the URL first, then what the session last chose."""
     stored: Selection = st.session_state.get(_KEY, Selection())
-    linked, notes = parse(st.query_params.to_dict())
-    chosen = {name: getattr(linked, name) for name in linked.to_query()}
-    selection = replace(stored, **chosen)
+    named, notes = parse(linked())
+    chosen = {f.name: getattr(named, f.name) for f in fields(named)}
+    selection = replace(stored, **{name: v for name, v in chosen.items() if v is not None})
     st.session_state[_KEY] = selection
     if notes:
         st.session_state["link_notes"] = notes
@@ -144,21 +193,41 @@ def link_notes() -> tuple[str, ...]:
     return st.session_state.pop("link_notes", ())
 
 
+def query_of(selection: Selection, names: tuple[str, ...]) -> dict[str, str | list[str]]:
+    """A page's own URL parameters (`names`); with `others` among them `run` may be repeated."""
+    query: dict[str, str | list[str]] = {
+        name: value for name, value in selection.to_query().items() if name in names
+    }
+    if "others" in names and selection.run and selection.others:
+        query["run"] = [selection.run, *selection.others]
+    return query
+
+
 def show_in_url(selection: Selection, names: tuple[str, ...]) -> None:
     """Write the page's own parameters (`names`) to the URL, so that it can be copied."""
-    query = {name: value for name, value in selection.to_query().items() if name in names}
-    if st.query_params.to_dict() != query:
+    query = query_of(selection, names)
+    shown = {name: st.query_params.get_all(name) for name in st.query_params}
+    if shown != {name: [v] if isinstance(v, str) else v for name, v in query.items()}:
         st.query_params.from_dict(query)
 
 
 def choose(**changes: Any) -> Selection:
-    """Change the selection, in session and URL alike. None forgets a field."""
-    selection = replace(current(), **changes)
+    """Change the selection, in session and URL alike. None forgets a field.
+
+    A run that was compared with the chosen one changes places with it.
+    """
+    before = current()
+    selection = replace(before, **changes)
+    if "others" not in changes and selection.run in (selection.others or ()):
+        swapped = [before.run if run == selection.run else run for run in selection.others or ()]
+        others = tuple(run for run in swapped if run is not None and run != selection.run)
+        selection = replace(selection, others=others or None)
     st.session_state[_KEY] = selection
-    for name in changes:
-        value = selection.to_query().get(name)
-        if value is None:
-            st.query_params.pop(name, None)
+    compares = "others" in changes or len(st.query_params.get_all("run")) > 1
+    query = query_of(selection, (*changes, "run", "others") if compares else tuple(changes))
+    for name in {*changes, "run"} if compares else changes:
+        if name in query:
+            st.query_params[name] = query[name]
         else:
-            st.query_params[name] = value
+            st.query_params.pop(name, None)
     return selection

@@ -24,7 +24,7 @@ _KEY = "page_data"
 def page_link_url() -> str:
     """The full link to the view that is on screen."""
     base = (st.context.url or "").split("?")[0]
-    query = urlencode(st.query_params.to_dict())
+    query = urlencode({name: st.query_params.get_all(name) for name in st.query_params}, doseq=True)
     return f"{base}?{query}" if query else base
 
 

@@ -33,7 +33,10 @@ PAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("run", "token", "neuron", "head", "split", "prompt", "explainer", "kind"),
     "map": ("run", "measure", "sort", "neuron", "head"),
     "live": ("run", "token", "neuron", "head", "text", "prompt", "pos", "off", "kind", "text2",
-             "pos2"),  # fmt: skip
+             "pos2"),
+    "flow": ("run", "token", "neuron", "head", "text", "prompt", "pos", "target", "node", "min_head",
+             "min_neuron"),  # fmt: skip
+    "findings": ("run", "others", "neuron", "head", "prompt", "kind", "measure"),
     "about": ("run",),
 }
 """The fields that a link to a page carries, where they are chosen."""
@@ -51,8 +54,7 @@ def link(page: str, label: str, **changes: Any) -> None:
 
     `label` is markdown: `chips.token_code` writes a token in it.
     """
-    chosen = replace(selection.current(), **changes).to_query()
-    query = {name: chosen[name] for name in PAGE_FIELDS[page] if name in chosen}
+    query = selection.query_of(replace(selection.current(), **changes), PAGE_FIELDS[page])
     pages = st.session_state.get(_PAGES_KEY, {})
     if page in pages:
         st.page_link(pages[page], label=label, query_params=query)
@@ -63,9 +65,9 @@ def link(page: str, label: str, **changes: Any) -> None:
 def go(page: str, **changes: Any) -> None:
     """Open another page at once, carrying the selection with `changes`."""
     pages = st.session_state.get(_PAGES_KEY, {})
-    chosen = selection.choose(**changes).to_query()
+    chosen = selection.choose(**changes)
     if page in pages:
-        query = {name: chosen[name] for name in PAGE_FIELDS[page] if name in chosen}
+        query = selection.query_of(chosen, PAGE_FIELDS[page])
         st.switch_page(pages[page], query_params=query)
 
 
@@ -141,7 +143,7 @@ def _export_menu(store: Store) -> None:
 
 def _arrive(names: tuple[str, ...]) -> Selection:
     """A link is the whole view of its page: what it leaves out is not taken from the session."""
-    linked = st.query_params.to_dict()
+    linked = selection.linked()
     chosen = selection.current()
     unnamed = [name for name in names if name not in linked and getattr(chosen, name) is not None]
     if linked and unnamed:

@@ -8,15 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from explorer.core.types import ModelShape
-
-KINDS = ("zero-last", "zero-all", "mean-last", "mean-all")
-"""How a head is removed."""
+from explorer.core.types import ABLATION_KINDS, ModelShape
 
 
 def _kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise ValueError(f"expected a kind of removal of {KINDS}, got {kind[:20]!r}")
+    if kind not in ABLATION_KINDS:
+        raise ValueError(f"expected a kind of removal of {ABLATION_KINDS}, got {kind[:20]!r}")
     return kind
 
 

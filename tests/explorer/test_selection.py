@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from explorer.core.types import HeadId, NeuronId
 from explorer.selection import SPLITS, Selection, parse
@@ -86,3 +89,59 @@ def test_long_texts_are_cut_and_not_refused() -> None:
 def test_spaces_of_a_token_are_visible_in_the_url() -> None:
     assert Selection(token=" come").to_query() == {"token": "␣come"}
     assert Selection(text=" come on").to_query() == {"text": " come on"}
+
+
+def _app(**query: object) -> AppTest:
+    """A page that does nothing but show what `Selection` says and what the URL then is."""
+    app = AppTest.from_string(
+        """
+        import streamlit as st
+        from explorer import selection
+        chosen = selection.current()
+        st.button("swap", on_click=selection.choose, kwargs={"run": "b", "prompt": None})
+        st.button("none", on_click=selection.choose, kwargs={"others": None})
+        selection.show_in_url(chosen, tuple(st.session_state.get("names", ("run", "others"))))
+        st.json({"run": chosen.run, "others": chosen.others, "notes": selection.link_notes()})
+        """
+    )
+    for name, value in query.items():
+        app.query_params[name] = value  # type: ignore[assignment]
+    return app.run()
+
+
+def _seen(app: AppTest) -> dict:
+    assert not app.exception
+    return json.loads(app.json[0].value)
+
+
+def test_a_repeated_run_is_a_comparison() -> None:
+    app = _app(run=["a", "b", "c"])
+    assert _seen(app) == {"run": "a", "others": ["b", "c"], "notes": []}
+    assert app.query_params["run"] == ["a", "b", "c"]
+    app.button[0].click().run()  # a run that is compared changes places with the first
+    assert _seen(app)["others"] == ["a", "c"]
+    assert app.query_params["run"] == ["b", "a", "c"]
+    app.button[1].click().run()
+    assert _seen(app) == {"run": "b", "others": None, "notes": []}
+    assert app.query_params["run"] in ("b", ["b"])
+
+
+def test_other_pages_keep_one_run_and_the_session_the_others() -> None:
+    app = _app(run=["a", "b"])
+    app.session_state["names"] = ("run", "token")
+    app.run()
+    assert app.query_params["run"] in ("a", ["a"])
+    assert _seen(app)["others"] == ["b"]
+    single = _app(run="a")
+    assert _seen(single)["others"] is None
+    assert single.query_params["run"] in ("a", ["a"])
+
+
+@pytest.mark.parametrize(
+    "runs", [["a", "../b"], ["a", ""], ["a", "b", "c", "d", "e"], ["a", ".hidden"]]
+)
+def test_a_comparison_that_cannot_be_is_left_out_and_said(runs: list[str]) -> None:
+    seen = _seen(_app(run=runs))
+    assert (seen["run"], seen["others"]) == ("a", None)
+    assert len(seen["notes"]) == 1
+    assert "others" in seen["notes"][0]

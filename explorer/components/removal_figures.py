@@ -1,0 +1,281 @@
+"""The figures of Findings about removed heads, of the first run shown: direct against measured,
+active against inactive, one by one against together."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import selection
+from explorer.charts.effect_scatter import PICK, effect_scatter, joint_scatter
+from explorer.charts.findings_text import interval, ks_text, share_text
+from explorer.charts.glossary import define
+from explorer.charts.removal_curves import removal_curves
+from explorer.charts.style import number, signed
+from explorer.components import frame
+from explorer.components.chips import plain_markdown, token_chip
+from explorer.components.figure import figure, heading
+from explorer.components.findings_figures import Compared
+from explorer.components.link_check import own_token
+from explorer.core.findings import Estimate
+from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
+from explorer.resources.findings_tables import cached_removals
+from explorer.resources.removal_tables import (
+    DIRECT_KINDS,
+    MAX_MARKS,
+    MEASURES,
+    Agreement,
+    Pick,
+    Removals,
+    curves,
+    joint_rows,
+    removal_data,
+    scatter_rows,
+)
+from explorer.selection import Selection
+
+_SCATTER = "Direct contribution against measured effect"
+_CURVES = "Removing a head where it is active, and where it is not"
+_JOINT = "Heads removed together, and one by one"
+_KIND_WORDS = {
+    "zero-last": "set to zero at the last position", "zero-all": "set to zero at every position",
+    "mean-last": "set to its mean at the last position", "mean-all": "set to its mean at every position",
+}  # fmt: skip
+_NONE = "This run holds no removal: its job ran no ablations, or no pair is studied."
+
+
+def _kind_switch(key: str, kind: str, kinds: tuple[str, ...]) -> None:
+    st.session_state[key] = kind
+
+    def choose() -> None:
+        selection.choose(kind=st.session_state[key])
+
+    st.segmented_control(
+        "How a head is removed", kinds, key=key, required=True, on_change=choose,
+        label_visibility="collapsed",
+    )  # fmt: skip
+
+
+def _correlations(found: Agreement, name: str) -> str:
+    """The numbers of some rows as one line of HTML."""
+
+    def r(estimate: Estimate | None) -> str:
+        return "–" if estimate is None else f"<b>{number(estimate.value)}</b> {interval(estimate)}"
+
+    chance = "" if found.chance is None else f" (by chance {100 * found.chance:.0f} %)"
+    return (
+        f"{name}, {found.n:,}: Pearson r {r(found.pearson)} · Spearman r {r(found.spearman)} · "
+        f"same sign <b>{share_text(found.signs)}</b>{chance}"
+    )
+
+
+def _pick(run: Compared, key: str) -> None:
+    picked = st.session_state[key]["selection"].get(PICK)
+    if picked:
+        neuron, head = NeuronId.parse(picked[0]["neuron"]), HeadId.parse(picked[0]["head"])
+        token = own_token(run.store, neuron)
+        selection.choose(neuron=neuron, head=head, token=token, prompt=int(picked[0]["prompt_id"]))
+
+
+def _chosen_mark(rows: pd.DataFrame, pick: Pick, run: Compared) -> None:
+    """The chosen mark in words, with its link to Live."""
+    prompt_id, neuron, head = pick
+    mine = rows.loc[
+        (rows["prompt_id"] == prompt_id) & (rows["neuron"] == neuron) & (rows["head"] == head)
+    ]
+    if mine.empty:
+        frame.empty("Click a mark to see which head, neuron and prompt it is.")
+        return
+    row = mine.to_dict("records")[0]
+    token = token_chip(own_token(run.store, NeuronId.parse(str(neuron))) or "")
+    state = "active" if row["active"] else "not active"
+    with st.container(
+        key="nt-card-links", horizontal=True, vertical_alignment="center", gap="medium"
+    ):
+        st.html(
+            f'<p class="nt-small"><b style="color:var(--nt-ink)">{row["name"]}</b> {token} prompt '
+            f"{prompt_id}: {row['direct']} direct, {row['lost']} measured; {state} here.</p>",
+            width="content",
+        )
+        frame.link("live", "Try it live →", text=None, pos=None)
+
+
+def scatter_figure(run: Compared, chosen: Selection) -> None:
+    """Direct attribution against causal effect."""
+    kind = chosen.kind if chosen.kind in DIRECT_KINDS else DIRECT_KINDS[0]
+    removals = cached_removals(run.store, kind)
+    if removals.rows.empty:
+        heading(_SCATTER, removals.rows, key="findings-scatter")
+        frame.empty(_NONE)
+        return
+    pick: Pick = (
+        chosen.prompt,
+        None if chosen.neuron is None else str(chosen.neuron),
+        None if chosen.head is None else str(chosen.head),
+    )
+    rows = scatter_rows(removals, run.store.token_texts, pick)
+    key = f"findings-scatter-{run.store.run_id}-{kind}-{'-'.join(map(str, pick))}"
+    n = len(removals.rows)
+    sample = (
+        f" {MAX_MARKS:,} of {n:,} drawn (seeded sample); r is over all." if n > MAX_MARKS else ""
+    )
+    figure(
+        _SCATTER,
+        partial(effect_scatter, rows, prompt_id=pick[0], neuron=pick[1], head=pick[2]),
+        removal_data(removals, run.store.token_texts),
+        key="findings-scatter",
+        help=define("Contribution", run.found.manifest)
+        + " "
+        + define("Removing it", run.found.manifest)
+        + " Here its sign is turned, so that y = x (dashed) means agreement. For heads set to their mean "
+        "x would be the contribution less the mean's, which a store does not hold: no tab.",
+        caption=f"{plain_markdown(run.name)}, head {_KIND_WORDS[kind]}. A mark a prompt and studied head. "
+        f"Large: active. Hollow: signs differ.{sample}",
+        on_select=partial(_pick, run, key),
+        selection_mode=PICK,
+        chart_key=key,
+        controls=partial(_kind_switch, "findings-direct-kind", kind, DIRECT_KINDS),
+    )
+    frame.empty(
+        "<br>".join(
+            _correlations(removals.agreement(active), name)
+            for active, name in ((False, "All"), (True, "Active"))
+        )
+    )
+    _chosen_mark(rows, pick, run)
+
+
+def removal_controls(kind: str, measure: str) -> None:
+    """How heads are removed and on what it is measured, for the two figures below."""
+    st.session_state["findings-measure"] = measure
+
+    def choose() -> None:
+        selection.choose(measure=st.session_state["findings-measure"])
+
+    with st.container(key="nt-controls", horizontal=True, gap="large", vertical_alignment="center"):
+        st.html('<h2 class="nt-heading">What removing heads does</h2>', width="content")
+        _kind_switch("findings-kind", kind, ABLATION_KINDS)
+        st.segmented_control(
+            "Measured on", list(MEASURES), key="findings-measure", required=True, on_change=choose,
+            label_visibility="collapsed",
+        )  # fmt: skip
+
+
+def _curve_data(run: Compared) -> pd.DataFrame:
+    """Means and tests of every kind of removal, by measure."""
+    rows = []
+    for kind in ABLATION_KINDS:
+        removals = cached_removals(run.store, kind)
+        for measure in MEASURES:
+            test = removals.tests[measure]
+            active, inactive = (removals.means[measure, a] for a in (True, False))
+            rows.append(
+                {
+                    "kind": kind, "measure": measure,
+                    "mean change, active": None if active is None else active.value,
+                    "mean change, inactive": None if inactive is None else inactive.value,
+                    "KS distance": None if test is None else test.statistic,
+                    "p": None if test is None else test.p_value,
+                    "active rows": 0 if active is None else active.n,
+                    "inactive rows": 0 if inactive is None else inactive.n,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _mean_words(removals: Removals, measure: str) -> str:
+    digits = 2 if measure == "pre-activation" else 4
+    parts = []
+    for active, name in ((True, "active"), (False, "inactive")):
+        found = removals.means[measure, active]
+        if found is None:
+            parts.append(f"{name} –")
+        else:
+            parts.append(f"{name} <b>{signed(found.value, digits)}</b> {interval(found, digits)}")
+    return f"Mean change of {measure}: " + ", ".join(parts) + "."
+
+
+def curves_figure(run: Compared, kind: str, measure: str) -> None:
+    """Active against inactive removal, with the test of their difference."""
+    removals = cached_removals(run.store, kind)
+    data = _curve_data(run)
+    if removals.rows.empty:
+        heading(_CURVES, data, key="findings-curves")
+        frame.empty(_NONE)
+        return
+    test = removals.tests[measure]
+    gap = None
+    if test is not None:
+        shares = [
+            float(np.mean(removals.changes(measure, active) <= test.at)) for active in (True, False)
+        ]
+        gap = (test.at, shares[0], shares[1])
+    figure(
+        _CURVES,
+        partial(
+            removal_curves,
+            curves(removals, measure),
+            gap=gap,
+            title=f"change of {measure} when the head is removed",
+            digits="+.3f" if measure == "pre-activation" else "+.4f",
+        ),
+        data,
+        key="findings-curves",
+        help=define("Removing it", run.found.manifest)
+        + " The Kolmogorov–Smirnov distance D is the largest gap between the two cumulative shares; its p "
+        "takes rows as independent, but rows of one pair resemble each other, so p is too small.",
+        caption=f"{plain_markdown(run.name)}, head {_KIND_WORDS[kind]}: share of rows (prompt and studied "
+        "head, random neurons included) that change by so much or less.",
+    )
+    frame.empty(f"{_mean_words(removals, measure)} {ks_text(test)}")
+
+
+def joint_figure(run: Compared, kind: str) -> None:
+    """Whether heads stand in for each other."""
+    removals = cached_removals(run.store, kind)
+    rows = joint_rows(removals)
+    text = (
+        f"{len(removals.joint):,} of the {removals.n_joint:,} prompts with two active heads or more: those "
+        "in which each of them is studied, so that its own removal is stored."
+    )
+    if rows.empty:
+        heading(_JOINT, rows, key="findings-joint")
+        frame.empty(
+            _NONE
+            if removals.rows.empty
+            else f"Nothing to compare: in none of the {removals.n_joint:,} prompts with two active heads or "
+            "more is each of them studied, and only then are their single removals stored."
+        )
+        return
+    figure(
+        _JOINT,
+        partial(joint_scatter, rows),
+        rows.drop(columns=["one", "all"]).rename(
+            columns={
+                "x": "lost one by one, summed",
+                "y": "lost together",
+                "n_heads": "active heads",
+            }
+        ),
+        key="findings-joint",
+        help="All active heads of a prompt are removed at once, and their single removals are added up. "
+        "Above the dashed line heads stand in for each other: alone, each seems to matter less. "
+        + define("Removing it", run.found.manifest),
+        caption=f"{plain_markdown(run.name)}, heads {_KIND_WORDS[kind].replace('its', 'their')}. A mark a "
+        "prompt; pre-activation lost.",
+    )
+    more = removals.more_together
+    words = "" if more is None else (
+        f"Together they take <b>{signed(more.value)}</b> {interval(more)} more than one by one, on average "
+        f"over {more.n:,} prompts of {more.n_clusters:,} neurons (one by one: mean "
+        f"{shown_mean(rows['x'].tolist())}). "
+    )  # fmt: skip
+    frame.empty(words + text)
+
+
+def shown_mean(values: list[float]) -> str:
+    """A plain mean, for words."""
+    return number(float(np.mean(values))) if values else "–"

@@ -112,12 +112,12 @@ def build_model(*, with_heads: bool = True) -> GPT2LMHeadModel:
     return model
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Every word with its leading space is one token, and nothing else is."""
-    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[0]))
+def build_tokenizer(words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
+    """Every word with its leading space is one token, and nothing else is; the first one is BOS."""
+    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(" [a-z]+"), "isolated")
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token=WORDS[0], eos_token=WORDS[0], unk_token=WORDS[0]
+        tokenizer_object=backend, bos_token=words[0], eos_token=words[0], unk_token=words[0]
     )
 
 

@@ -16,8 +16,22 @@ import pandas as pd
 from explorer.charts.style import Palette, number, signed, signed_scale
 from explorer.core.types import HeadId
 
+PICK = "pick"
+"""Name of the chart's selection: a click gives `name` and `turn` of the cell."""
 _DARK_FROM = 0.55
 """From this share of the scale on, a cell's dot takes the page's colour to stay visible."""
+_CROSS = "M-0.6,-0.6L0.6,0.6M-0.6,0.6L0.6,-0.6"
+"""A cross as a path, in units of the mark's size."""
+_COLUMNS = ("role", "layer", "head", "value", "name", "words", "dot", "turn")
+
+
+def _words(value: float, before: float, is_off: bool, is_active: bool, compared: bool) -> str:
+    """A cell's value for reading; what it was before where heads are off."""
+    if is_off:
+        rest = "" if value == 0 else f"; what stands in for it adds {signed(value)}"
+        return f"off, added {signed(before)} before{rest}"
+    words = signed(value) + (", active" if is_active else "")
+    return f"{words} ({signed(before)} before)" if compared else words
 
 
 def heads_rows(
@@ -28,32 +42,49 @@ def heads_rows(
     limit: float,
     palette: Palette,
     prompt: str,
+    off: Collection[HeadId] = (),
+    before: np.ndarray | None = None,
+    chosen: HeadId | None = None,
+    turn: int = 0,
 ) -> pd.DataFrame:
-    """One row a head: `role layer head value name words dot` (role `cell`, `active`, `far`).
+    """One row a head: `role layer head value name words dot turn`, and one more for each mark on it.
 
     `heads` (layer head) are contributions in pre-activation units, positive raises. Heads of layers
-    from `n_reaching_layers` on come after the neuron. An active head has a second row for its dot.
+    from `n_reaching_layers` on come after the neuron (role `far`). Marks: `active` is a dot, `off` a
+    cross on a head that is switched off, which keeps the colour of its contribution `before`, and
+    `chosen` an outline. `turn` tells a click from the same click before it.
     """
     rows: list[dict[str, Any]] = []
     n_layers, n_heads = heads.shape
+    known = heads if before is None else before
     for layer in range(n_layers):
         for index in range(n_heads):
             head = HeadId(layer, index)
-            place = {"layer": layer, "head": index, "name": head.label}
+            place: dict[str, Any] = {
+                "layer": layer,
+                "head": index,
+                "name": head.label,
+                "turn": turn,
+            }
+            is_off, is_active = head in off, head in active and head not in off
             if layer >= n_reaching_layers:
-                rows.append({"role": "far", **place, "words": "comes after the neuron"})
-                continue
-            value = float(heads[layer, index])
-            is_active = head in active
-            place |= {"value": value, "words": signed(value) + (", active" if is_active else "")}
-            rows.append({"role": "cell", **place})
+                words = "comes after the neuron"
+                rows.append({"role": "far", **place, "words": f"off, {words}" if is_off else words})
+                dot = palette.ink
+            else:
+                value, old = float(heads[layer, index]), float(known[layer, index])
+                place["words"] = _words(value, old, is_off, is_active, before is not None)
+                place["value"] = old if is_off else value
+                rows.append({"role": "cell", **place})
+                dot = palette.page if abs(place["value"]) >= _DARK_FROM * limit else palette.ink
             if is_active:
-                strong = abs(value) >= _DARK_FROM * limit
-                dot = palette.page if strong else palette.ink
                 rows.append({"role": "active", **place, "dot": dot})
+            if is_off:
+                rows.append({"role": "off", **place, "dot": dot})
+            if head == chosen:
+                rows.append({"role": "chosen", **place})
     rows.append({"role": "shown", "layer": 0, "head": 0, "name": f"Shown for the prompt: {prompt}"})
-    columns = ["role", "layer", "head", "value", "name", "words", "dot"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _axis(title: str, n: int, step: float, palette: Palette, **more: Any) -> alt.Axis:
@@ -86,9 +117,13 @@ def heads_figure(
     n_heads: int,
     limit: float,
     palette: Palette,
+    clickable: bool = False,
     description: str = "Contribution of each head, layer down, head across.",
 ) -> alt.LayerChart:
-    """The heatmap of `heads_rows`; colours run from −`limit` (lowers) to `limit` (raises)."""
+    """The heatmap of `heads_rows`; colours run from −`limit` (lowers) to `limit` (raises).
+
+    `clickable` gives it the selection `PICK`.
+    """
     step = cell_height(n_layers)
     x = alt.X(
         "head:O", axis=_axis("head", n_heads, 340 / n_heads, palette, orient="top"),
@@ -100,21 +135,32 @@ def heads_figure(
     )  # fmt: skip
     base = alt.Chart(rows).encode(x=x, y=y)
     tooltip = [alt.Tooltip("name:N", title="Head"), alt.Tooltip("words:N", title="Contribution")]
+    outline: dict[str, Any] = {"filled": False, "stroke": palette.ink, "cornerRadius": 2}
 
-    def of(role: str) -> alt.Chart:
-        return base.transform_filter(f"datum.role == '{role}'")
+    def of(*roles: str) -> alt.Chart:
+        return base.transform_filter(alt.FieldOneOfPredicate(field="role", oneOf=list(roles)))
 
     colour = alt.Color("value:Q", scale=signed_scale(limit, palette), legend=_legend(limit))
+    # The last layer takes clicks and hovering for all that lies under it.
+    touch = of("cell", "far").mark_rect(opacity=0, cursor="pointer" if clickable else "default")
+    if clickable:
+        touch = touch.add_params(
+            alt.selection_point(name=PICK, fields=["name", "turn"], on="click", toggle="false")
+        )
     drawn = alt.layer(
-        of("cell").mark_rect(cornerRadius=2).encode(color=colour, tooltip=tooltip),
-        of("active").mark_point(filled=True, size=30, opacity=1).encode(
-            fill=alt.Fill("dot:N", scale=None), tooltip=tooltip
-        ),
-        of("far").mark_point(filled=True, size=6, opacity=1, color=palette.muted).encode(
-            tooltip=tooltip
-        ),
+        of("cell").mark_rect(cornerRadius=2).encode(color=colour),
+        of("far").mark_point(filled=True, size=6, opacity=1, color=palette.muted),
+        of("chosen").mark_rect(strokeWidth=1.5, strokeDash=[3, 2], **outline),
+        of("off").mark_rect(strokeWidth=2, **outline),
+        of("active")
+        .mark_point(filled=True, size=30, opacity=1)
+        .encode(fill=alt.Fill("dot:N", scale=None)),
+        of("off")
+        .mark_point(shape=_CROSS, size=130, opacity=1, strokeWidth=2)
+        .encode(stroke=alt.Stroke("dot:N", scale=None)),
         of("shown").mark_point(opacity=0, size=1).encode(description="name:N"),
-    )  # fmt: skip
+        touch.encode(tooltip=tooltip),
+    )
     return cast(alt.LayerChart, drawn.properties(height=step * n_layers, description=description))
 
 

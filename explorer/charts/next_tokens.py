@@ -17,6 +17,7 @@ from explorer.core.types import visible
 
 ROW_HEIGHT = 24
 _LABEL_WIDTH = 104
+_COLUMNS = ("role", "order", "label", "probability", "words", "before", "words_before")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class NextRow:
     text: str
     probability: float
     rank: int
+    token_id: int | None = None
+    before: float | None = None
+    """Its probability before heads were switched off; None where none is."""
 
 
 def percent(probability: float) -> str:
@@ -36,7 +40,7 @@ def percent(probability: float) -> str:
 
 
 def next_token_rows(best: Sequence[NextRow], target: NextRow, prompt: str) -> pd.DataFrame:
-    """One token a row: `role order label probability words`; role `target` for the neuron's token.
+    """One token a row: `role order label probability words before`; role `target` for the neuron's.
 
     The neuron's token is appended with its rank where it is not among the best.
     """
@@ -50,12 +54,13 @@ def next_token_rows(best: Sequence[NextRow], target: NextRow, prompt: str) -> pd
             words += f"  rank {row.rank:,}"
         rows.append(
             {"role": "target" if is_target else "other", "order": order,
-             "label": visible(row.text) or "(no text)", "probability": row.probability, "words": words}
+             "label": visible(row.text) or "(no text)", "probability": row.probability, "words": words,
+             "before": row.before, "words_before": "" if row.before is None else percent(row.before)}
         )  # fmt: skip
-    most = max(row["probability"] for row in rows)
+    most = max(max(row["probability"], row["before"] or 0.0) for row in rows)
     shown = f"Shown for the prompt: {prompt}"
     rows.append({"role": "room", "order": 0, "probability": max(most, 0.01) * 1.45, "words": shown})
-    return pd.DataFrame(rows, columns=["role", "order", "label", "probability", "words"])
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def next_token_figure(
@@ -63,11 +68,13 @@ def next_token_figure(
     *,
     palette: Palette,
     n_rows: int,
+    compared: bool = False,
     description: str = "The most probable next tokens and their probabilities.",
 ) -> alt.LayerChart:
     """The bars of `next_token_rows`; probability across, most probable first.
 
     `n_rows` is how many bars there is room for: more than there are keeps the height still.
+    `compared` marks each token's probability before heads were switched off.
     """
     base = alt.Chart(rows).encode(
         x=alt.X("probability:Q", axis=None, scale=alt.Scale(zero=True, nice=False)),
@@ -78,6 +85,8 @@ def next_token_figure(
         ),
     )
     tooltip = [alt.Tooltip("label:N", title="Token"), alt.Tooltip("words:N", title="P(token)")]
+    if compared:
+        tooltip.append(alt.Tooltip("words_before:N", title="Before"))
     layers: list[alt.Chart] = []
     looks: tuple[tuple[str, str, Any], ...] = (
         ("other", palette.teal_soft, 400),
@@ -93,6 +102,11 @@ def next_token_figure(
             ).encode(x=alt.value(0), text="label:N"),
             of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(text="words:N"),
         ]  # fmt: skip
+    if compared:
+        old = base.transform_filter("isValid(datum.before)").mark_tick(
+            color=palette.ink, thickness=2, size=ROW_HEIGHT - 6
+        )
+        layers.append(old.encode(x=alt.X("before:Q", axis=None), tooltip=tooltip))
     room = base.transform_filter("datum.role == 'room'")
     layers.append(room.mark_point(opacity=0, size=1))
     # Invisible, as wide as labels may be: without it every new token would move the plot.

@@ -31,7 +31,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @lru_cache(maxsize=64)
-def _ink(fill: str, palette: Palette) -> str:
+def readable_ink(fill: str, palette: Palette) -> str:
     """Text colour on a tint: ink where it can be read, else the page's colour, else white."""
     choices = (palette.ink, palette.page, "#ffffff")
     return next((c for c in choices if contrast(fill, c) >= _READABLE), palette.ink)
@@ -49,7 +49,7 @@ def strip_tokens(
                 "text": visible(text) or "∅",
                 "value": number(activation),
                 "fill": fill,
-                "ink": _ink(fill, palette),
+                "ink": readable_ink(fill, palette),
             }
         )
     return entries

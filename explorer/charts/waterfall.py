@@ -1,11 +1,13 @@
 """All parts of one pre-activation, adding up: embedding, MLPs, largest heads, the rest, bias.
 
 Pure bookkeeping over exact contributions: nothing is dropped, so that the last part ends at the
-total. The specification does not depend on the rows' values (see `truncation`).
+total. Where heads are switched off, thin bars show what was before. The
+specification does not depend on the rows' values (see `truncation`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +22,9 @@ N_LARGEST_HEADS = 7
 ROW_HEIGHT = 27
 _LABEL_WIDTH = 118
 _VALUE_WIDTH = 52
+_OLD_WIDTH = 48
+_COLUMNS = ("role", "order", "below", "part", "start", "end", "words", "start_old", "end_old",
+            "sign_old", "words_old")  # fmt: skip
 TOTAL = "Pre-activation"
 
 
@@ -40,19 +45,33 @@ def _mlp_parts(mlps: np.ndarray, neuron_layer: int, by_layer: bool) -> list[Part
     return [Part(f"MLPs, layers 0–{neuron_layer - 1}", float(below.sum(dtype=np.float64)))]
 
 
-def _head_parts(heads: np.ndarray, n_reaching_layers: int) -> list[Part]:
-    """The largest heads by size, largest first (ties to the lower index), and the sum of others."""
-    flat = heads[:n_reaching_layers].astype(np.float64).ravel()
-    n_heads = heads.shape[1]
-    order = np.argsort(-np.abs(flat), kind="stable")
-    parts = [
-        Part(HeadId.from_flat(int(i), n_heads).label, float(flat[i]))
-        for i in order[:N_LARGEST_HEADS]
-    ]
-    others = order[N_LARGEST_HEADS:]
-    if len(others):
-        unit = "head" if len(others) == 1 else "heads"
-        parts.append(Part(f"{len(others)} other {unit}", float(flat[others].sum())))
+def named_heads(
+    heads: Sequence[np.ndarray], n_reaching_layers: int, always: Collection[HeadId] = ()
+) -> tuple[HeadId, ...]:
+    """The heads that a waterfall names, largest first (ties to the lower index).
+
+    Size is the largest over all of `heads` (each layer x head), so that figures side by side name the
+    same ones. `always` are named whatever their size; there are `N_LARGEST_HEADS` in all, or more
+    where `always` holds more.
+    """
+    sizes = np.max([np.abs(each[:n_reaching_layers].astype(np.float64)) for each in heads], axis=0)
+    n_heads, flat = heads[0].shape[1], sizes.ravel()
+    order = [HeadId.from_flat(int(i), n_heads) for i in np.argsort(-flat, kind="stable")]
+    must = {head for head in order if head in always}
+    free = [head for head in order if head not in must][: max(0, N_LARGEST_HEADS - len(must))]
+    return tuple(head for head in order if head in must or head in free)
+
+
+def _head_parts(heads: np.ndarray, n_reaching_layers: int, named: Sequence[HeadId]) -> list[Part]:
+    """These heads in this order, and the sum of the others."""
+    values = heads[:n_reaching_layers].astype(np.float64)
+    parts = [Part(head.label, float(values[head.layer, head.index])) for head in named]
+    others = np.ones(values.shape, dtype=bool)
+    for head in named:
+        others[head.layer, head.index] = False
+    if n_others := int(others.sum()):
+        unit = "head" if n_others == 1 else "heads"
+        parts.append(Part(f"{n_others} other {unit}", float(values[others].sum())))
     return parts
 
 
@@ -65,41 +84,71 @@ def waterfall_parts(
     neuron_layer: int,
     n_reaching_layers: int,
     mlps_by_layer: bool = False,
+    named: Sequence[HeadId] | None = None,
 ) -> tuple[Part, ...]:
     """Every contribution exactly once: the values sum to the pre-activation.
 
-    `mlps` has one entry a layer (0 from the neuron's layer on), `heads` is layer x head.
+    `mlps` has one entry a layer (0 from the neuron's layer on), `heads` is layer x head. `named` are
+    the heads with a bar of their own, by default the largest.
     """
+    if named is None:
+        named = named_heads([heads], n_reaching_layers)
     return (
         Part("Embedding", embedding),
         *_mlp_parts(mlps, neuron_layer, mlps_by_layer),
-        *_head_parts(heads, n_reaching_layers),
+        *_head_parts(heads, n_reaching_layers, named),
         Part("Bias", bias),
     )
 
 
-def waterfall_rows(parts: tuple[Part, ...], pre_activation: float, prompt: str) -> pd.DataFrame:
-    """One bar a row: `role order part start end words`; the last bar is the total, from 0.
+def _steps(parts: Sequence[Part], total: float) -> list[tuple[float, float]]:
+    """Start and end of each bar, the total's last."""
+    ends = np.cumsum([part.value for part in parts]).tolist()
+    return [*zip([0.0, *ends[:-1]], ends, strict=True), (0.0, total)]
 
-    Bar i starts where bar i - 1 ended; its row and the row below are `order` and `below`.
+
+def waterfall_rows(
+    parts: Sequence[Part],
+    pre_activation: float,
+    prompt: str,
+    *,
+    before: Sequence[Part] | None = None,
+    pre_before: float = 0.0,
+    off: Collection[str] = (),
+    is_change: bool = False,
+) -> pd.DataFrame:
+    """One bar a row: `role order below part start end words start_old end_old words_old`.
+
+    Bar i starts where bar i - 1 ended; its row and the row below are `order` and `below`; the last
+    bar is the total, from 0. `before` are the same parts, `pre_before` their total, before the heads
+    named in `off` were switched off: the thin bars. `is_change` writes the total with its sign.
     """
+    total = Part(TOTAL, pre_activation)
+    old: list[dict[str, Any]] = [{} for _ in range(len(parts) + 1)]
+    if before is not None:
+        pairs = zip([*before, Part(TOTAL, pre_before)], _steps(before, pre_before), strict=True)
+        old = [
+            {"start_old": start, "end_old": end, "sign_old": "lowers" if part.value < 0 else "raises",
+             "words_old": number(part.value) if part.label == TOTAL else signed(part.value)}
+            for part, (start, end) in pairs
+        ]  # fmt: skip
     rows: list[dict[str, Any]] = []
-    at = 0.0
-    for order, part in enumerate(parts):
+    for order, (part, (start, end)) in enumerate(
+        zip([*parts, total], _steps(parts, pre_activation), strict=True)
+    ):
+        is_total = order == len(parts)
+        role = "total" if is_total else "raises" if part.value >= 0 else "lowers"
+        words = signed(part.value) if is_change or not is_total else number(part.value)
+        if part.label in off:
+            words = "off" if part.value == 0 else f"off {words}"
         rows.append(
-            {"role": "raises" if part.value >= 0 else "lowers", "order": order, "below": order + 1,
-             "part": part.label, "start": at, "end": at + part.value, "words": signed(part.value)}
+            {"role": role, "order": order, "below": None if is_total else order + 1,
+             "part": part.label, "start": start, "end": end, "words": words, **old[order]}
         )  # fmt: skip
-        at += part.value
-    rows.append(
-        {"role": "total", "order": len(parts), "part": TOTAL, "start": 0.0, "end": pre_activation,
-         "words": number(pre_activation)}
-    )  # fmt: skip
     rows.append(
         {"role": "shown", "order": 0, "start": 0.0, "words": f"Shown for the prompt: {prompt}"}
     )
-    columns = ["role", "order", "below", "part", "start", "end", "words"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _x_axis(palette: Palette) -> alt.Axis:
@@ -112,27 +161,63 @@ def _x_axis(palette: Palette) -> alt.Axis:
     )  # fmt: skip
 
 
-def _texts(base: alt.Chart, palette: Palette) -> list[alt.Chart]:
-    """Names at the left, values at the right; heads in the code face, the total bold."""
+def _texts(base: alt.Chart, palette: Palette, compared: bool) -> list[alt.Chart]:
+    """Names at the left, values at the right (old ones before new ones); heads in the code face, the
+    total bold."""
     is_head = "test(/^L[0-9]/, datum.part)"
-    looks: tuple[tuple[str, dict[str, Any]], ...] = (
-        (f"datum.role != 'total' && {is_head}", {"font": "Source Code Pro, monospace"}),
-        (f"datum.role != 'total' && datum.role != 'shown' && !{is_head}", {}),
-        ("datum.role == 'total'", {"fontWeight": 600}),
-    )
+    is_off = "test(/^off/, datum.words)"
+    looks: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+        (f"datum.role != 'total' && {is_head} && !{is_off}", {"font": "Source Code Pro, monospace"}, {}),
+        (f"datum.role != 'total' && {is_head} && {is_off}", {"font": "Source Code Pro, monospace"},
+         {"fontWeight": 700}),
+        (f"datum.role != 'total' && datum.role != 'shown' && !{is_head}", {}, {}),
+        ("datum.role == 'total'", {"fontWeight": 600}, {"fontWeight": 600}),
+    )  # fmt: skip
+    right = _VALUE_WIDTH + (_OLD_WIDTH if compared else 0)
     layers: list[alt.Chart] = []
-    for which, style in looks:
+    for which, name_style, value_style in looks:
         of = base.transform_filter(which)
-        name: dict[str, Any] = {"fontSize": 13, "color": palette.ink, **style}
-        value: dict[str, Any] = {**name, "font": "Source Sans, sans-serif"}
+        name: dict[str, Any] = {"fontSize": 13, "color": palette.ink, **name_style}
+        value: dict[str, Any] = {"fontSize": 13, "color": palette.ink, **value_style}
         layers += [
             of.mark_text(align="left", dx=-_LABEL_WIDTH, limit=_LABEL_WIDTH - 6, **name).encode(
                 x=alt.value(0), text="part:N"
             ),
-            of.mark_text(align="right", dx=_VALUE_WIDTH, **value).encode(
+            of.mark_text(align="right", dx=right, **value).encode(
                 x=alt.value("width"), text="words:N"
             ),
         ]
+    if compared:
+        old = base.transform_filter("datum.role != 'shown'").mark_text(
+            align="right", dx=_OLD_WIDTH - 4, fontSize=11.5, color=palette.muted
+        )
+        layers.append(old.encode(x=alt.value("width"), text="words_old:N"))
+    return layers
+
+
+def _bars(base: alt.Chart, palette: Palette, compared: bool) -> list[alt.Chart]:
+    """A bar for each part, and under it a thin one for what it was before."""
+    x = alt.X("start:Q", axis=_x_axis(palette), scale=alt.Scale(zero=True, nice=False))
+    tooltip = [alt.Tooltip("part:N", title="Part"), alt.Tooltip("words:N", title="Adds")]
+    colours = {"raises": palette.raises, "lowers": palette.lowers, "total": palette.ink}
+    layers: list[alt.Chart] = []
+    if compared:
+        tooltip.append(alt.Tooltip("words_old:N", title="Before"))
+        drop = ROW_HEIGHT * 0.36
+        for role, colour in (*colours.items(), ("total", palette.muted)):
+            test = "datum.role == 'total'" if role == "total" else (
+                f"datum.role != 'total' && datum.sign_old == '{role}'")  # fmt: skip
+            thin = base.transform_filter(test).mark_rule(
+                strokeWidth=3.5, opacity=0.5, color=colour, yOffset=drop
+            )
+            layers.append(thin.encode(x="start_old:Q", x2="end_old:Q", tooltip=tooltip))
+    for role, colour in colours.items():
+        bars = base.transform_filter(f"datum.role == '{role}'").mark_bar(
+            cornerRadius=1, color=colour, minBandSize=2
+        )
+        layers.append(bars.encode(x=x, x2="end:Q", tooltip=tooltip))
+    off = base.transform_filter("test(/^off/, datum.words)")
+    layers.append(off.mark_tick(color=palette.ink, thickness=2, size=14).encode(x="end:Q"))
     return layers
 
 
@@ -141,39 +226,29 @@ def waterfall_figure(
     *,
     palette: Palette,
     n_bars: int,
+    compared: bool = False,
     description: str = "Every part of the pre-activation, adding up from zero.",
 ) -> alt.LayerChart:
     """The waterfall of `waterfall_rows`: orange raises, blue lowers, ink is the total.
 
-    `n_bars` counts the total; the figure's height follows it.
+    `n_bars` counts the total; the figure's height follows it. `compared` draws what was before.
     """
     band = alt.Scale(domain=list(range(n_bars)), paddingInner=0.42, paddingOuter=0.2)
     base = alt.Chart(rows).encode(y=alt.Y("order:O", axis=None, scale=band))
-    x = alt.X("start:Q", axis=_x_axis(palette), scale=alt.Scale(zero=True, nice=False))
     links = base.transform_filter("datum.role == 'raises' || datum.role == 'lowers'")
-    tooltip = [alt.Tooltip("part:N", title="Part"), alt.Tooltip("words:N", title="Adds")]
     layers = [
         links.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(x="end:Q", y2="below:O"),
+        *_bars(base, palette, compared),
+        *_texts(base, palette, compared),
     ]
-    for role, colour in (
-        ("raises", palette.raises),
-        ("lowers", palette.lowers),
-        ("total", palette.ink),
-    ):
-        bars = base.transform_filter(f"datum.role == '{role}'").mark_bar(
-            cornerRadius=1, color=colour
-        )
-        layers.append(bars.encode(x=x, x2="end:Q", tooltip=tooltip))
-    layers += _texts(base, palette)
     shown = base.transform_filter("datum.role == 'shown'")
+    right = _VALUE_WIDTH + (_OLD_WIDTH if compared else 0)
     # Invisible, as wide as names and values may be: without it every new name would move the plot.
     layers += [
         shown.mark_rule(opacity=0).encode(
             x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
         ),
-        shown.mark_text(align="right", dx=_VALUE_WIDTH, opacity=0, text=".").encode(
-            x=alt.value("width")
-        ),
+        shown.mark_text(align="right", dx=right, opacity=0, text=".").encode(x=alt.value("width")),
     ]
     sized = alt.layer(*layers).properties(height=n_bars * ROW_HEIGHT, description=description)
     return cast(alt.LayerChart, sized)

@@ -88,13 +88,15 @@ def live_figure(
     caption: str,
     alt_text: str,
     controls: Callable[[], None] | None = None,
+    pick: tuple[str, Callable[[dict[str, Any]], None]] | None = None,
     **shape: Any,
 ) -> None:
     """Draw `draw(rows, palette=..., **shape)` under a heading, with downloads and a table of `data`.
 
     All marks of the chart read `rows`, its only table; `shape` holds what its specification depends
     on and nothing that changes with a keystroke. `alt_text` neither. `title` and `caption` are
-    markdown: escape what is not ours.
+    markdown: escape what is not ours. `pick` names the chart's selection, and what is done with a
+    mark that is clicked.
     """
     collect(title, data)
     with st.container(key=f"nt-figure-{key}", gap=None):
@@ -109,6 +111,20 @@ def live_figure(
             st.dataframe(data, hide_index=True, key=f"{key}-table")
             return
         spec = _specification(draw, tuple(rows.columns), current_palette(), tuple(shape.items()))
-        st.vega_lite_chart(
-            spec=copy.deepcopy(spec) | {"datasets": {_ROWS: rows}}, alt=alt_text, width="stretch"
-        )
+        drawn = copy.deepcopy(spec) | {"datasets": {_ROWS: rows}}
+        st.vega_lite_chart(spec=drawn, alt=alt_text, width="stretch", **_picking(key, pick))
+
+
+def _picking(key: str, pick: tuple[str, Callable[[dict[str, Any]], None]] | None) -> dict[str, Any]:
+    """What makes Streamlit hand clicks on a chart's marks to `pick`."""
+    if pick is None:
+        return {}
+    name, act = pick
+    chart_key = f"{key}-chart"
+
+    def picked() -> None:
+        found = st.session_state[chart_key]["selection"].get(name)
+        if found:
+            act(dict(found[0]))
+
+    return {"key": chart_key, "on_select": picked, "selection_mode": name}

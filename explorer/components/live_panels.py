@@ -1,4 +1,7 @@
-"""The figures of Live, each drawn from one value that carries its own prompt."""
+"""The figures of one prompt on Live, each drawn from one `Side` that carries its own prompt.
+
+`name` is empty for a prompt that stands alone, `A` or `B` for one of two.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import html
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,17 +19,19 @@ from explorer.charts import live_heads, truncation, waterfall
 from explorer.charts import next_tokens as next_chart
 from explorer.charts.glossary import define, percent
 from explorer.charts.style import number
-from explorer.components.chips import token_chip, token_code
+from explorer.components.chips import token_code
 from explorer.components.live_figure import live_figure
+from explorer.components.live_state import toggle, turn
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import HeadId, visible
-from explorer.resources.live_values import LiveCurve, LiveScales, LiveValue, to_field
+from explorer.resources.live_sides import N_NEXT, Side, parts_of
+from explorer.resources.live_values import LiveCurve, LiveScales, to_field
 
 _STYLE_SHEET = Path(__file__).with_name("live.css")
 _PLACE = (
     '<span hidden class="nt-curve-state">{}</span>'
-    "<style>.st-key-nt-figure-live-curve .stVegaLiteChart{{opacity:{}}}</style>"
+    '<style>[class*="st-key-nt-figure-live-curve"] .stVegaLiteChart{{opacity:{}}}</style>'
 )
 
 
@@ -34,88 +40,123 @@ def apply_style() -> None:
     st.html(f"<style>{_STYLE_SHEET.read_text(encoding='utf-8')}</style>")
 
 
-def _number(name: str, value: str, of: str, definition: str) -> str:
-    """One number as HTML: `name` is HTML, the rest text."""
-    tip = html.escape(definition, quote=True)
-    small = f"<span>{html.escape(of)}</span>" if of else ""
-    return (
-        f'<div><p class="nt-small">{name} <span class="nt-tip" tabindex="0" role="note" '
-        f'aria-label="{tip}" data-tip="{tip}">?</span></p>'
-        f'<p class="nt-live-value">{html.escape(value)}{small}</p></div>'
-    )
+def titled(title: str, name: str) -> str:
+    """A figure's heading, with the prompt that it is of."""
+    return f"{name} · {title}" if name else title
 
 
-def numbers(store: Store, value: LiveValue) -> None:
-    """Pre-activation, activation, and what the model makes of the neuron's token."""
-    facts, target = store.manifest, value.target
-    probability = next_chart.percent(target.probability)
-    pieces = (
-        _number("Pre-activation", number(value.pre_activation), "",
-                define("Pre-activation", facts)),
-        _number("Activation", number(value.activation), "", define("Activation", facts)),
-        _number(f"P({token_chip(target.text)}) next", probability, f"rank {target.rank:,}",
-                define("P(token)", facts)),
-    )  # fmt: skip
-    st.html(f'<div class="nt-live-numbers">{"".join(pieces)}</div>')
+def keyed(key: str, name: str) -> str:
+    """A figure's key: the first prompt keeps that of a prompt alone."""
+    return key if name in ("", "A") else f"{key}-{name.lower()}"
 
 
-def heads(store: Store, value: LiveValue, limits: LiveScales) -> None:
-    """Layer x head contributions at the position studied."""
-    n_layers, n_heads = value.heads.shape
+def _click(mark: dict[str, Any]) -> None:
+    # A click that comes twice, or after another switch, was meant for an older drawing.
+    if int(mark.get("turn", -1)) == turn():
+        toggle(HeadId.parse(str(mark["name"])))
+
+
+def heads_table(side: Side) -> pd.DataFrame:
+    """The heads that reach the neuron, as a person may want them in a table."""
+    before, now = side.before, side.now
+    n_heads = now.heads.shape[1]
+    ids = [HeadId.from_flat(i, n_heads) for i in range(now.n_reaching_layers * n_heads)]
+    table: dict[str, list[Any]] = {
+        "head": [head.label for head in ids],
+        "contribution": [float(now.heads[head.layer, head.index]) for head in ids],
+        "active": [head in before.active for head in ids],
+    }
+    if side.removal:
+        table["before"] = [float(before.heads[head.layer, head.index]) for head in ids]
+        table["off"] = [head in side.off for head in ids]
+    return pd.DataFrame(table)
+
+
+def heads(
+    store: Store,
+    side: Side,
+    limits: LiveScales,
+    chosen: HeadId | None,
+    clickable: bool,
+    name: str = "",
+) -> None:
+    """Layer x head contributions at the position studied; a click switches a head off or on."""
+    before, now = side.before, side.now
+    n_layers, n_heads = now.heads.shape
     rows = live_heads.heads_rows(
-        value.heads, n_reaching_layers=value.n_reaching_layers, active=value.active,
-        limit=limits.heads, palette=current_palette(), prompt=to_field(value.text),
+        now.heads, n_reaching_layers=now.n_reaching_layers, active=before.active,
+        limit=limits.heads, palette=current_palette(), prompt=to_field(now.text), off=side.off,
+        before=before.heads if side.removal else None, chosen=chosen, turn=turn(),
     )  # fmt: skip
-    reach = range(value.n_reaching_layers * n_heads)
-    ids = [HeadId.from_flat(flat, n_heads) for flat in reach]
-    table = pd.DataFrame(
-        {
-            "head": [head.label for head in ids],
-            "contribution": [float(value.heads[head.layer, head.index]) for head in ids],
-            "active": [head in value.active for head in ids],
-        }
-    )
+    caption = f"Contribution at {token_code(now.token_here)}. "
+    caption += "Click a head to switch it off." if clickable else "Dot: active."
     live_figure(
-        "Heads", live_heads.heads_figure, rows, table,
-        key="live-heads",
-        help=define("Contribution", store.manifest) + " " + define("Active", store.manifest),
-        caption=f"Contribution at {token_code(value.token_here)}. Dot: active.",
+        titled("Heads", name), live_heads.heads_figure, rows, heads_table(side),
+        key=keyed("live-heads", name),
+        help=define("Contribution", store.manifest) + " " + define("Active", store.manifest)
+        + " A head that is off (✕) keeps the colour it had.",
+        caption=caption,
         alt_text="What each head adds to the pre-activation, layer down, head across.",
-        n_layers=n_layers, n_heads=n_heads, limit=limits.heads,
+        pick=(live_heads.PICK, _click) if clickable else None,
+        n_layers=n_layers, n_heads=n_heads, limit=limits.heads, clickable=clickable,
     )  # fmt: skip
-    note = live_heads.unreachable_note(n_layers, value.n_reaching_layers)
-    if note:
-        st.caption(note)
 
 
-def parts(store: Store, value: LiveValue) -> None:
-    """Everything that the pre-activation is made of, summing to it."""
+def heads_note(side: Side) -> None:
+    """What the marks mean, and why the last layers are dots."""
+    n_layers = side.now.heads.shape[0]
+    marks = "● active" + (" &emsp; ✕ switched off" if side.removal else "")
+    note = live_heads.unreachable_note(n_layers, side.now.n_reaching_layers)
+    st.html(f'<p class="nt-small nt-marks">{marks} &emsp; {html.escape(note)}</p>')
 
-    def controls() -> None:
-        if value.neuron.layer > 1:
-            st.toggle("MLPs by layer", key="live-mlps")
 
-    by_layer = bool(st.session_state.get("live-mlps")) and value.neuron.layer > 1
-    bars = waterfall.waterfall_parts(
-        embedding=value.embedding, mlps=value.mlps, heads=value.heads, bias=value.bias,
-        neuron_layer=value.neuron.layer, n_reaching_layers=value.n_reaching_layers,
-        mlps_by_layer=by_layer,
-    )  # fmt: skip
+def mlps_by_layer(side: Side) -> bool:
+    """Whether the waterfall shows each MLP."""
+    return bool(st.session_state.get("live-mlps")) and side.now.neuron.layer > 1
+
+
+def _mlps_switch(side: Side) -> None:
+    if side.now.neuron.layer > 1:
+        st.toggle("MLPs by layer", key="live-mlps")
+
+
+def parts(store: Store, side: Side, named: tuple[HeadId, ...], name: str = "") -> None:
+    """Everything that the pre-activation is made of, summing to it; thin: before heads were off."""
+    before, now, by_layer = side.before, side.now, mlps_by_layer(side)
+    bars = parts_of(now, named, by_layer)
+    old = parts_of(before, named, by_layer) if side.removal else None
+    names, values = [bar.label for bar in bars], [bar.value for bar in bars]
     table = pd.DataFrame(
-        [(bar.label, bar.value) for bar in bars] + [(waterfall.TOTAL, value.pre_activation)],
-        columns=["part", "contribution"],
+        {"part": [*names, waterfall.TOTAL], "contribution": [*values, now.pre_activation]}
     )
+    if old is not None:
+        table["before"] = [*(bar.value for bar in old), before.pre_activation]
     live_figure(
-        "All parts, adding up",
-        waterfall.waterfall_figure,
-        waterfall.waterfall_rows(bars, value.pre_activation, to_field(value.text)),
+        titled("All parts, adding up", name), waterfall.waterfall_figure,
+        waterfall.waterfall_rows(
+            bars, now.pre_activation, to_field(now.text), before=old,
+            pre_before=before.pre_activation, off=[head.label for head in side.off],
+        ),
         table,
-        key="live-parts",
+        key=keyed("live-parts", name),
         help=define("Contribution", store.manifest),
-        caption="From nothing to the pre-activation. Orange raises it, blue lowers it.",
+        caption="Thick: now. Thin: before the heads were off." if side.removal
+        else "From nothing to the pre-activation. Orange raises it, blue lowers it.",
         alt_text="A waterfall: every part of the pre-activation, adding up from zero.",
-        controls=controls,
-        n_bars=len(bars) + 1,
+        controls=(lambda: _mlps_switch(side)) if name in ("", "A") else None,
+        n_bars=len(bars) + 1, compared=old is not None,
+    )  # fmt: skip
+
+
+def prediction(side: Side) -> None:
+    """What the contributions alone say of the removal, against the model's own re-run."""
+    if not side.removal:
+        return
+    predicted, measured = number(side.predicted), number(side.now.pre_activation)
+    moved = "" if predicted == measured else ": later parts moved too"
+    st.html(
+        '<p class="nt-predicted">Contributions alone predict '
+        f"<b>{predicted}</b>. Measured <b>{measured}</b>{moved}.</p>"
     )
 
 
@@ -137,7 +178,7 @@ def pending_curve(place: DeltaGenerator) -> Iterator[None]:
     place.html(_PLACE.format("done", "1"))
 
 
-def curve(store: Store, value: LiveValue, found: LiveCurve) -> None:
+def curve(store: Store, found: LiveCurve, removed: bool, name: str = "") -> None:
     """Activation at the position studied against the number of tokens kept."""
     keep = percent(found.keep_ratio)
     unit = "token suffices" if found.kept == 1 else "tokens suffice"
@@ -146,15 +187,15 @@ def curve(store: Store, value: LiveValue, found: LiveCurve) -> None:
         keep_ratio=found.keep_ratio, line_label=f"{keep} line, ", prompt=to_field(found.text),
         ring_label=f"{found.kept} {unit}",
     )  # fmt: skip
-    caption = "Activation against tokens kept."
+    caption = "Activation against tokens kept" + (", all heads on." if removed else ".")
     if found.whole_activation <= 0:
         caption += " The neuron is off here: there is nothing to keep."
     live_figure(
-        "How much of the prompt is needed",
+        titled("How much of the prompt is needed", name),
         truncation.truncation_figure,
         rows,
         found.points,
-        key="live-curve",
+        key=keyed("live-curve", name),
         help=define("Tokens kept", store.manifest),
         caption=caption,
         alt_text="Activation against tokens kept, the whole prompt at the left.",
@@ -162,24 +203,32 @@ def curve(store: Store, value: LiveValue, found: LiveCurve) -> None:
     )
 
 
-def next_tokens(store: Store, value: LiveValue) -> None:
-    """The most probable next tokens, the neuron's own one marked."""
-    best, target = value.next_tokens, value.target
-    shown = [*best, *([] if target in best else [target])]
+def next_tokens(store: Store, side: Side, name: str = "") -> None:
+    """The most probable next tokens, the neuron's own one marked; a tick where it was before."""
+    best, target = side.next_now()
+    shown = [*best, *([] if any(row.rank == target.rank for row in best) else [target])]
     table = pd.DataFrame(
-        [(visible(row.text), row.probability, row.rank) for row in shown],
-        columns=["token", "probability", "rank"],
+        {
+            "token": [visible(row.text) for row in shown],
+            "probability": [row.probability for row in shown],
+            "rank": [row.rank for row in shown],
+        }
     )
+    if side.removal:
+        table["before"] = [row.before for row in shown]
+    caption = "Probability. Bar: now. Line: before." if side.removal else (
+        "Probability after the chosen token. Bold: the neuron's token.")  # fmt: skip
     live_figure(
-        "What comes next",
+        titled("What comes next", name),
         next_chart.next_token_figure,
-        next_chart.next_token_rows(best, target, to_field(value.text)),
+        next_chart.next_token_rows(best, target, to_field(side.now.text)),
         table,
-        key="live-next",
+        key=keyed("live-next", name),
         help=define("P(token)", store.manifest),
-        caption="Probability after the chosen token. Bold: the neuron's token."
+        caption=caption
         if best
         else "Probability of the neuron's token. The others come with the model.",
         alt_text="The most probable next tokens and their probabilities.",
-        n_rows=9,
+        n_rows=N_NEXT + 1,
+        compared=bool(side.removal),
     )

@@ -1,4 +1,5 @@
-// The strip of tokens: a list box. Click or the keys left, right, Home and End choose a position.
+// The strip of tokens: a list box. Click or the keys left, right, Home and End choose a position;
+// Escape asks for all heads to be switched on.
 // Every text is written as text, never as markup.
 const MARKS = /([␣↵⇥]+)/;
 
@@ -9,7 +10,7 @@ function tokenElement(token, index, chosen) {
   item.dataset.index = index;
   item.setAttribute("role", "option");
   item.setAttribute("aria-selected", String(index === chosen));
-  item.setAttribute("aria-label", `${token.text}, activation ${token.value}`);
+  item.setAttribute("aria-label", token.value ? `${token.text}, activation ${token.value}` : token.text);
   const box = document.createElement("span");
   box.className = "box";
   box.style.background = token.fill;
@@ -22,7 +23,8 @@ function tokenElement(token, index, chosen) {
   const value = document.createElement("span");
   value.className = "value";
   value.textContent = token.value;
-  item.append(box, value);
+  item.append(box);
+  if (token.value) item.append(value);
   return item;
 }
 
@@ -78,6 +80,7 @@ export default function (component) {
     root.focus({ preventScroll: true });
   };
   root.onkeydown = (event) => {
+    if (event.key === "Escape") setTriggerValue("restored", true);
     if (!(event.key in STEPS) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     pick(chosen + STEPS[event.key]);

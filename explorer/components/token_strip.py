@@ -32,8 +32,10 @@ def token_strip(
     label: str,
     key: str,
     on_pick: Callable[[int], object],
+    on_restore: Callable[[], object],
 ) -> None:
-    """Draw the strip of `charts.token_strip.strip_tokens`; `on_pick` gets a newly chosen index.
+    """Draw the strip of `charts.token_strip.strip_tokens`; `on_pick` gets a newly chosen index,
+    `on_restore` is called for the key Escape.
 
     `prompt` is what the strip belongs to (attribute `data-prompt`), `label` its name for screen
     readers.
@@ -45,4 +47,6 @@ def token_strip(
             on_pick(int(index))
 
     data = {"tokens": tokens, "position": position, "prompt": prompt, "label": label}
-    _component()(key=key, data=data, on_picked_change=picked)
+    _component()(
+        key=key, data=data, on_picked_change=picked, on_restored_change=lambda: on_restore()
+    )

@@ -69,6 +69,12 @@ class LiveValue:
     """The most probable next tokens; empty for stored values, which hold the neuron's token alone."""
     target: NextRow
     """The neuron's token."""
+    ln_scale: float
+    """Observed divisor of the layer norm that the neuron reads through."""
+    attention: np.ndarray | None = None
+    """Layer x head x (start token and tokens up to the position); None where it is not known."""
+    probabilities: np.ndarray | None = None
+    """Of every token to come next, by token id; None for stored values."""
 
     def __post_init__(self) -> None:
         if len(self.activations) != len(self.tokens) or not 0 <= self.position < len(self.tokens):
@@ -206,6 +212,7 @@ def stored_value(store: Store, prompt: StoredPrompt, token_id: int) -> LiveValue
         active=frozenset(HeadId.from_flat(int(i), shape.n_heads) for i in part["active"]),
         next_tokens=(),
         target=target,
+        ln_scale=float(part["ln_scale"]),
     )
 
 

@@ -12,6 +12,7 @@ import gc
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +93,8 @@ def _looks_like_folder(source: str) -> bool:
     return not named or named.startswith((".", "/", "~")) or named.count("/") > 1 or "\\" in named
 
 
-def _slot_of(store: Store, source: str) -> ModelSlot:
+def slot_of(store: Store, source: str) -> ModelSlot:
+    """The place of the run's model, which does all work with it."""
     sha256 = store.manifest.get("weights_sha256")
     return _slot(source, str(sha256) if sha256 else None)
 
@@ -106,13 +108,13 @@ def warm_up(store: Store) -> None:
     """Begin to load the run's model soon, where it is a local folder; cheap, for any page to call."""
     source = model_source(store)
     if Path(source).is_dir():
-        _slot_of(store, source).start(_WARM_UP_AFTER_S)
+        slot_of(store, source).start(_WARM_UP_AFTER_S)
 
 
 def model_status(store: Store) -> ModelStatus:
     """The state of the run's model. Asking begins to load a local folder; nothing is downloaded."""
     source, name = model_source(store), model_name(store)
-    slot = _slot_of(store, source)
+    slot = slot_of(store, source)
     if Path(source).is_dir():
         slot.start()
     elif slot.state == "waiting":
@@ -126,12 +128,13 @@ def model_status(store: Store) -> ModelStatus:
 
 def fetch(store: Store) -> None:
     """Load a hub model that a person has agreed to fetch, or try again after a failure."""
-    slot = _slot_of(store, model_source(store))
+    slot = slot_of(store, model_source(store))
     slot.retry()
     slot.start()
 
 
-def _give_way() -> None:
+def give_way() -> None:
+    """End this run of the page where a newer one of its session waits."""
     # Any access to session state lets Streamlit end this run when a newer one of the session waits.
     st.session_state.get("live-text")
 
@@ -140,21 +143,31 @@ def _wait_for_quiet() -> None:
     until = time.monotonic() + _QUIET_S
     while time.monotonic() < until:
         time.sleep(0.02)
-        _give_way()
+        give_way()
 
 
 def encode(store: Store, request: LiveRequest) -> tuple[int, ...]:
     """The request's tokens: the stored ones of an unedited prompt, else the typed text's."""
     if request.token_ids is not None:
         return request.token_ids
-    slot = _slot_of(store, model_source(store))
-    return tuple(slot.use(lambda model: model.encode(request.text), _give_way))
+    slot = slot_of(store, model_source(store))
+    return tuple(slot.use(lambda model: model.encode(request.text), give_way))
 
 
 def analyse(
     store: Store, request: LiveRequest, ids: tuple[int, ...], pos: int | None
 ) -> tuple[LiveValue, float]:
-    """The numbers at position `pos` of the tokens from one forward pass, and the seconds it took."""
+    """The numbers at position `pos` of the tokens from one forward pass, and the seconds it took.
+
+    The last few are remembered: a click on a head, or a key in the other prompt, asks for them again.
+    """
+    return _analysed(store, model_source(store), request, ids, pos)
+
+
+@lru_cache(maxsize=32)
+def _analysed(
+    store: Store, source: str, request: LiveRequest, ids: tuple[int, ...], pos: int | None
+) -> tuple[LiveValue, float]:
     from explorer.core.analysis import AnalysisSpec, analyse_prompt
 
     spec = AnalysisSpec.from_manifest(store.manifest)
@@ -166,14 +179,17 @@ def analyse(
         found = analyse_prompt(model, ids, request.neuron, request.token_id, index, spec)
         return found, time.perf_counter() - began
 
-    found, seconds = _slot_of(store, model_source(store)).use(job, _give_way)
-    return _live_value(request.text, found, store.token_texts), seconds
+    found, seconds = slot_of(store, source).use(job, give_way)
+    return live_value(request.text, found, store.token_texts), seconds
 
 
-def _live_value(text: str, found: Any, texts: list[str]) -> LiveValue:
-    def row(token: Any) -> NextRow:
-        return NextRow(texts[token.token_id], token.probability, token.rank)
+def next_row(token: Any, texts: list[str]) -> NextRow:
+    """A next token of the core, with its text."""
+    return NextRow(texts[token.token_id], token.probability, token.rank, token.token_id)
 
+
+def live_value(text: str, found: Any, texts: list[str]) -> LiveValue:
+    """The core's analysis of a prompt, with the texts of its tokens."""
     return LiveValue(
         text=text,
         token_ids=found.token_ids,
@@ -191,8 +207,11 @@ def _live_value(text: str, found: Any, texts: list[str]) -> LiveValue:
         pre_activation=found.pre_activation,
         activation=found.activation,
         active=frozenset(found.active),
-        next_tokens=tuple(row(token) for token in found.next_tokens),
-        target=row(found.target),
+        next_tokens=tuple(next_row(token, texts) for token in found.next_tokens),
+        target=next_row(found.target, texts),
+        ln_scale=found.ln_scale,
+        attention=found.attention,
+        probabilities=found.probabilities,
     )
 
 
@@ -203,8 +222,8 @@ def _suffixes(
     from explorer.core.analysis import AnalysisSpec, suffix_curve
 
     spec = AnalysisSpec.from_manifest(_store.manifest)
-    slot = _slot_of(_store, source)
-    return slot.use(lambda model: suffix_curve(model, ids, _neuron, spec), _give_way)
+    slot = slot_of(_store, source)
+    return slot.use(lambda model: suffix_curve(model, ids, _neuron, spec), give_way)
 
 
 def curve(store: Store, value: LiveValue) -> LiveCurve:

@@ -1,49 +1,42 @@
 """Live: edit a prompt against the loaded model, and watch every number of one neuron follow.
 
 All below the frame is one fragment, so that a keystroke reruns this part alone. Every figure is
-drawn from one `LiveValue`, which carries its own prompt; the truncation curve, the dearest part,
-comes last.
+drawn from one `Side`, which carries its own prompt; the truncation curve, the dearest part, comes
+last.
 """
 
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from explorer import selection
-from explorer.charts.token_strip import legend_html, strip_tokens
-from explorer.components import frame, live_panels
+from explorer.components import frame, live_body, live_examples, live_inputs, live_panels
 from explorer.components.chips import token_chip
-from explorer.components.live_inputs import (
-    neuron_changed,
-    neuron_input,
-    neuron_note,
-    prompt_input,
-)
-from explorer.components.live_state import follow_edit, scales
-from explorer.components.theme import current_palette
-from explorer.components.token_strip import token_strip
+from explorer.components.live_link import check_link, note_missing_prompt, position_note
+from explorer.components.live_state import follow_edit
+from explorer.core.errors import ExplorerError
 from explorer.core.store import Store
-from explorer.core.types import NeuronId
+from explorer.core.types import ABLATION_KINDS, NeuronId
 from explorer.resources import models
+from explorer.resources.live_removal import can_remove, without_heads
+from explorer.resources.live_sides import Removal, Side
 from explorer.resources.live_values import (
     LiveRequest,
-    LiveScales,
     LiveValue,
     StoredPrompt,
-    stored_curve,
     stored_prompt,
     stored_value,
-    to_field,
     token_of,
 )
 from explorer.resources.models import ModelStatus
 from explorer.resources.neuron_tables import default_neuron
 from explorer.selection import Selection
 
-_NAMES = ("neuron", "prompt", "text", "pos")
+_NAMES = ("neuron", "head", "prompt", "text", "pos", "off", "kind", "text2", "pos2")
 
 
 def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
@@ -53,6 +46,7 @@ def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
     if chosen.token is None or chosen.neuron is None:
         fixes["token"] = store.token_texts[token_of(store, neuron)]
     if chosen.text is None:
+        note_missing_prompt(store, replace(chosen, neuron=neuron))
         found = stored_prompt(store, neuron, chosen.prompt) or stored_prompt(store, neuron, None)
         fixes["prompt"] = None if found is None else found.prompt_id
     return fixes
@@ -112,44 +106,6 @@ def _await_model(store: Store) -> None:
         st.rerun()
 
 
-def _strip(value: LiveValue, limits: LiveScales) -> None:
-    colours = current_palette()
-    wide, narrow = st.columns([79, 21], gap="small")
-    with wide:
-        token_strip(
-            strip_tokens(value.tokens, value.activations, limit=limits.activation, palette=colours),
-            value.position,
-            prompt=to_field(value.text),
-            label=f"Tokens with the activation of {value.neuron.label}. Choose a position.",
-            key="live-strip",
-            on_pick=lambda index: selection.choose(pos=index + value.n_cut),
-        )
-    with narrow:
-        st.html(legend_html(limits.activation, colours, value.n_cut, len(value.tokens)))
-
-
-def _figures(store: Store, value: LiveValue, stored: StoredPrompt | None, by_model: bool) -> None:
-    limits = scales(store, value)
-    _strip(value, limits)
-    live_panels.numbers(store, value)
-    left, middle, right = st.columns([31, 36, 29], gap="large")
-    with left:
-        live_panels.heads(store, value, limits)
-    with middle:
-        live_panels.parts(store, value)
-    with right:
-        place = st.container()
-        live_panels.next_tokens(store, value)
-        unseen = st.empty()
-    with place:
-        if by_model:
-            with live_panels.pending_curve(unseen):
-                curve = models.curve(store, value)
-            live_panels.curve(store, value, curve)
-        elif stored is not None:
-            live_panels.curve(store, value, stored_curve(store, stored))
-
-
 def _value(
     store: Store, request: LiveRequest, stored: StoredPrompt | None, ready: bool
 ) -> tuple[LiveValue | None, float | None]:
@@ -165,47 +121,99 @@ def _value(
     return stored_value(store, stored, request.token_id), None
 
 
+def _second_value(store: Store, chosen: Selection, request: LiveRequest) -> LiveValue | None:
+    """The second prompt's numbers: same neuron, its own text and position."""
+    if not chosen.text2:
+        return None
+    second = LiveRequest(chosen.text2, None, request.neuron, request.token_id, chosen.pos2)
+    ids = models.encode(store, second)
+    if not ids:
+        return None
+    return models.analyse(store, second, ids, follow_edit(second, ids, "B"))[0]
+
+
+def _sides(store: Store, values: list[LiveValue], removal: Removal) -> tuple[list[Side], str]:
+    """The prompts with the removed heads off, and what keeps heads from being removed."""
+    if not can_remove(store, values[0].neuron, removal.kind):
+        return [Side(v, v) for v in values], (
+            "No other neuron of this run has prompts, so there is no mean: choose zero instead."
+        )
+    try:
+        return [without_heads(store, value, removal) for value in values], ""
+    except ExplorerError as error:
+        return [Side(v, v) for v in values], str(error)
+
+
+def _position_notes(page: live_body.Page) -> list[str]:
+    chosen = selection.current()
+    wanted = (chosen.pos, chosen.pos2)
+    return [
+        position_note(side, pos, name)
+        for pos, (name, side) in zip(wanted, page.named, strict=False)
+    ]
+
+
+def _title(store: Store, request: LiveRequest) -> Any:
+    """The page's question, where to begin, and a place for the model's state."""
+    wide, narrow = st.columns([6, 6], vertical_alignment="bottom")
+    with wide:
+        token = token_chip(store.token_texts[request.token_id])
+        frame.question(f"What switches on the {token} neuron?")
+    with (
+        narrow,
+        st.container(
+            key="live-begin",
+            horizontal=True,
+            horizontal_alignment="right",
+            vertical_alignment="center",
+        ),
+    ):
+        said = st.container(width="content")
+        live_examples.examples(store)
+    return said
+
+
 @st.fragment
 def _live(store: Store) -> None:
-    if neuron_changed():
+    if live_inputs.frame_is_stale():
         st.rerun()
     chosen = selection.current()
     neuron = chosen.neuron or NeuronId(0, 0)
     stored = None if chosen.prompt is None else stored_prompt(store, neuron, chosen.prompt)
     request = _request(store, chosen, stored)
-    wide, narrow = st.columns([7, 4], vertical_alignment="bottom")
-    with wide:
-        token = token_chip(store.token_texts[request.token_id])
-        frame.question(f"What switches on the {token} neuron?")
-    wide, side = st.columns([79, 21], gap="small")
-    with wide:
-        prompt_input(request.text, None if stored is None else stored.text)
-    with side:
-        neuron_input(store, neuron)
-    # Every piece keeps its place whatever is shown, so that the browser redraws none from nothing.
-    remarks, body = st.container(), st.container(key="live-body")
-    if (said := neuron_note()) is not None:
-        with remarks:
-            frame.note(html.escape(said))
     status = models.model_status(store)
     by_model = status.state == "ready"
+    said = _title(store, request)
+    inputs = live_body.inputs(store, request, stored, chosen.text2)
+    # Every piece keeps its place whatever is shown, so that the browser redraws none from nothing.
+    remarks, body = st.container(), st.container(key="live-body")
     value, seconds = _value(store, request, stored, by_model) if request.text else (None, None)
     line = _status_line(status, seconds, value is not None and not by_model)
-    narrow.html(f'<p class="nt-status" role="status">{line}</p>')
-    if status.state in ("failed", "missing", "asks"):
-        with remarks:
+    said.html(f'<p class="nt-status" role="status">{line}</p>')
+    with remarks:
+        if (words := live_inputs.neuron_note()) is not None:
+            frame.note(html.escape(words))
+        if status.state in ("failed", "missing", "asks"):
             _trouble(store, status)
     if value is not None:
-        with body:
-            _figures(store, value, stored, by_model)
+        second = _second_value(store, chosen, request) if by_model else None
+        values = [value] if second is None else [value, second]
+        removal = Removal(chosen.off or (), chosen.kind or ABLATION_KINDS[0])
+        sides, why = _sides(store, values, removal)
+        page = live_body.Page(store, sides, removal, chosen.head, stored, by_model)
+        with remarks:
+            for words in filter(None, (why, *_position_notes(page))):
+                frame.note(html.escape(words))
+        live_body.draw(page, inputs, body)
     live_panels.instead_of_figures("" if value is not None else _why_none(status, request))
     if value is None and request.text and status.state in ("loading", "waiting"):
         st.skeleton(height=420)
 
 
 def render() -> None:
-    store, _ = frame.page("live", _NAMES, defaults=_defaults)
+    store, chosen = frame.page("live", _NAMES, defaults=_defaults)
     live_panels.apply_style()
+    check_link(store, chosen)
     _live(store)
     if models.model_status(store).state in ("loading", "waiting"):
         _await_model(store)

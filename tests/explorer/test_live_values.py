@@ -38,7 +38,9 @@ def test_a_stored_prompt_shows_the_stores_own_numbers(store: Store) -> None:
         assert value.activations == pytest.approx(list(row.kept_activations))
         total = value.heads.sum() + value.mlps.sum() + value.embedding + value.bias
         assert total == pytest.approx(value.pre_activation, abs=1e-4)
-        assert value.target == NextRow(" come", pytest.approx(row.probability), row.token_rank)
+        assert value.target == NextRow(
+            " come", pytest.approx(row.probability), row.token_rank
+        )
         stored = store.attributions(NEURON, "train").query("prompt_id == @row.prompt_id").iloc[0]
         assert sorted(head.flat(8) for head in value.active) == list(stored["active"])
 
@@ -107,7 +109,7 @@ def test_a_value_holds_together() -> None:
         text="a", token_ids=(1,), tokens=("a",), n_cut=0, neuron=NEURON, token="a", position=0,
         heads=np.zeros((1, 1)), n_reaching_layers=1, mlps=np.zeros(1), embedding=0.0, bias=0.0,
         pre_activation=0.0, activation=0.0, active=frozenset(), next_tokens=(),
-        target=NextRow("a", 0.5, 1),
+        target=NextRow("a", 0.5, 1), ln_scale=1.0,
     )  # fmt: skip
     assert LiveValue(**fields, activations=(0.5,)).token_here == "a"
     with pytest.raises(ValueError, match="an activation a token"):

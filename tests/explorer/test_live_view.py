@@ -219,7 +219,7 @@ def test_any_neuron_can_be_typed(live_store: Path, monkeypatch: pytest.MonkeyPat
     app = _open_live(live_store, monkeypatch, neuron="L5N7", text="They went")
     _type_neuron(app, "l2n30")
     assert app.query_params["neuron"] == "L2N30"
-    assert "Layers 3–5 come after the neuron: no effect on it." in [c.value for c in app.caption]
+    assert "Layers 3–5 come after the neuron: no effect on it." in text_of(app)
     assert set(_shown_prompts(app).values()) == {"They went"}
     _type_neuron(app, "L77N1")
     assert "The model has no neuron L77 N1" in text_of(app)

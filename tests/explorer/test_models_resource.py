@@ -177,7 +177,7 @@ def test_a_hub_model_is_asked_for_never_fetched_unasked(
         assert models.model_status(store).state == "asks"
         assert loads == []
         models.fetch(store)
-        _until(models._slot_of(store, "gpt2"), "ready")
+        _until(models.slot_of(store, "gpt2"), "ready")
         assert loads == ["gpt2"]
         assert models.model_status(store).state == "ready"
 
@@ -191,7 +191,7 @@ def test_a_given_folder_wins_over_the_runs(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv(models.MODEL_VARIABLE, str(folder))
         assert models.model_source(store) == str(folder)
         models.model_status(store)
-        _until(models._slot_of(store, str(folder)), "ready")
+        _until(models.slot_of(store, str(folder)), "ready")
 
 
 def test_the_program_finds_its_own_demo_model_from_anywhere(

@@ -1,0 +1,122 @@
+"""What Live shows below its figures: where a head looks, and direct against causal effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from explorer import selection
+from explorer.charts import live_attention, live_effects
+from explorer.charts.glossary import define
+from explorer.charts.style import number
+from explorer.components.chips import token_code
+from explorer.components.figure import heading
+from explorer.components.live_figure import live_figure
+from explorer.components.live_panels import keyed, titled
+from explorer.components.theme import current_palette
+from explorer.core.store import Store
+from explorer.core.types import HeadId, visible
+from explorer.resources.live_removal import head_effects, pearson_r
+from explorer.resources.live_sides import Side
+from explorer.resources.live_values import to_field
+
+_HEAD = "live-head"
+
+
+def _strongest_first(side: Side) -> list[HeadId]:
+    """The heads that reach the neuron, by what they add, most first."""
+    heads, n_heads = side.before.heads, side.before.heads.shape[1]
+    ids = [HeadId.from_flat(i, n_heads) for i in range(side.before.n_reaching_layers * n_heads)]
+    return sorted(ids, key=lambda head: -float(heads[head.layer, head.index]))
+
+
+def head_shown(side: Side, chosen: HeadId | None) -> HeadId | None:
+    """The head whose attention is shown: the selected one, else the one that adds most."""
+    if chosen is not None:
+        return chosen
+    ids = _strongest_first(side)
+    return ids[0] if ids else None
+
+
+def _head_input(side: Side, head: HeadId) -> None:
+    def picked() -> None:
+        selection.choose(head=st.session_state[_HEAD])
+
+    ids = _strongest_first(side)
+    st.session_state[_HEAD] = head
+    st.selectbox(
+        "Head", ids if head in ids else [head, *ids], key=_HEAD, on_change=picked,
+        format_func=lambda head: head.label, label_visibility="collapsed", width=110,
+    )  # fmt: skip
+
+
+def attention(store: Store, sides: Sequence[tuple[str, Side]], head: HeadId) -> None:
+    """Where a head looks from the position studied, for each prompt."""
+    known = [(name, side, side.before.attention) for name, side in sides]
+    rows = [
+        {"prompt": name or "prompt", "token": visible(text), "attention": float(weight)}
+        for name, side, pattern in known
+        if pattern is not None and head.layer < len(pattern)
+        for text, weight in zip(
+            ["(start)", *side.before.tokens], pattern[head.layer, head.index], strict=False
+        )
+    ]
+    heading(
+        f"Where {head.label} looks", pd.DataFrame(rows, columns=["prompt", "token", "attention"]),
+        key="live-attention", help=define("Attention", store.manifest).replace("peak", "chosen"),
+        caption=f"Attention from {token_code(sides[0][1].before.token_here)}, all heads on.",
+        controls=lambda: _head_input(sides[0][1], head),
+    )  # fmt: skip
+    for name, side, pattern in known:
+        if pattern is None:
+            st.html('<p class="nt-small">The attention comes with the model.</p>')
+        elif head.layer >= len(pattern):
+            st.html(f'<p class="nt-small">{head.label} comes after the neuron.</p>')
+        else:
+            _attention_of(side, name, head, [float(w) for w in pattern[head.layer, head.index]])
+
+
+def _attention_of(side: Side, name: str, head: HeadId, weights: list[float]) -> None:
+    tokens, position = side.before.tokens, side.before.position
+    drawn = live_attention.attention_html(
+        tokens, weights, position=position, palette=current_palette(),
+        label=live_attention.attention_label(head.label, tokens, weights),
+    )  # fmt: skip
+    tag = f'<span class="nt-side">{name}</span>' if name else ""
+    st.html(f'<div class="nt-att-row">{tag}{drawn}</div>')
+
+
+def effects_asked() -> bool:
+    """The switch for the scatter of direct against causal, which costs a re-run a head."""
+    return st.toggle(
+        "Direct against causal, each head alone",
+        key="live-effects-asked",
+        help="Re-runs the model once for each head that can reach the neuron.",
+    )
+
+
+def effects(store: Store, side: Side, kind: str, name: str = "") -> None:
+    """Direct contribution of each head against what is lost without it."""
+    found = head_effects(store, side.before, kind)
+    r = pearson_r(found)
+    agree = sum(effect.agrees for effect in found)
+    table = pd.DataFrame(
+        {
+            "head": [effect.head.label for effect in found],
+            "direct": [effect.direct for effect in found],
+            "lost without it": [effect.causal for effect in found],
+            "active": [effect.active for effect in found],
+        }
+    )
+    words = "has no value here" if r is None else f"= {number(r)}"
+    live_figure(
+        titled("Direct against causal", name), live_effects.effects_figure,
+        live_effects.effect_rows(found, to_field(side.before.text)), table,
+        key=keyed("live-effects", name),
+        help=define("Contribution", store.manifest) + " " + define("Removing it", store.manifest),
+        caption=f"This prompt, {kind}. Dashed: y = x. r {words}; one sign in {agree} of {len(found)}. "
+        "Teal: active. Hollow: signs differ.",
+        alt_text="Each head's direct contribution against the pre-activation lost without it.",
+    )  # fmt: skip

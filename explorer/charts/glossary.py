@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explorer.core.types import ActiveRule
+from explorer.core.verdict import CLEAR, SLIGHT
 
 _TEXTS: dict[str, str] = {
     "Congruence": "Dot product of the neuron's output weights and the token's unembedding. Higher: "
@@ -18,6 +19,8 @@ _TEXTS: dict[str, str] = {
     "Activation": "The neuron's output at this token, after the non-linearity.",
     "Contribution": "What one part adds to the pre-activation directly, at the layer-norm scale "
     "observed. Negative lowers it.",
+    "Direct effect": "Activation times congruence, divided by the final layer norm's divisor: what a "
+    "neuron adds directly to the token's centred logit. What later parts make of it is not in it.",
     "Active": "In this prompt, {active}.",
     "Share active": "Share of the neuron's prompts in which this head is active.",
     "Studied": "Active in 25–75 % of train prompts, so context decides.",
@@ -25,6 +28,11 @@ _TEXTS: dict[str, str] = {
     "Score": "Balanced accuracy on test prompts: mean of right answers among active (TPR) and "
     "inactive (TNR) prompts. 0.50 is guessing.",
     "Removing it": "Model re-run without the head; removed minus clean. Includes indirect paths.",
+    "Switches on": "Yes: the removal takes at least {clear} of the pre-activation where the head is "
+    "active, and at least twice what it takes elsewhere. No: less than {slight}. Hardly: between "
+    "(medians, zero-last; our rule).",
+    "Nulls": "Another head's: verdicts for the neuron's other heads, held against this one's activity. "
+    "Shuffled: against 1,000 permutations of it; p is the share that does as well.",
     "P(token)": "Model's probability that this token comes next.",
     "Attention": "Share of attention the peak token pays to this token. Sums to 1 with the hidden "
     "start token.",
@@ -54,7 +62,9 @@ def define(name: str, manifest: Mapping[str, Any]) -> str:
     """The definition of a number for a run; KeyError for a number that has none."""
     rule = ActiveRule.parse(str(manifest.get("active_rule") or "mean+2sd"))
     keep = percent(float(manifest.get("keep_ratio") or 0.8))
-    return _TEXTS[name].format(active=_active_text(rule), keep=keep)
+    return _TEXTS[name].format(
+        active=_active_text(rule), keep=keep, clear=percent(CLEAR), slight=percent(SLIGHT)
+    )
 
 
 GLOSSARY: dict[str, str] = {name: define(name, {}) for name in _TEXTS}

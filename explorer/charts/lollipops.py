@@ -8,11 +8,24 @@ import altair as alt
 import pandas as pd
 
 from explorer.charts.share_bars import studied_band
-from explorer.charts.style import Palette
+from explorer.charts.style import Palette, number
 
 PICK = "pick"
 """Name of the selection: a list of `{neuron}`."""
 _ROW = 27
+_RIGHT = 78
+"""Room for scores at the right of the shares."""
+
+
+def _scores(base: alt.Chart, y: alt.Y, palette: Palette) -> list[alt.Chart]:
+    """Scores, and `not studied` smaller and muted, one column at the right."""
+    looks = (("datum.studied", 12.5, palette.ink), ("!datum.studied", 11.5, palette.muted))
+    return [
+        base.transform_filter(which)
+        .mark_text(align="right", dx=-6, fontSize=size, color=colour)
+        .encode(x=alt.value("width"), y=y, text="scored:N")
+        for which, size, colour in looks
+    ]
 
 
 def served_neurons(
@@ -21,7 +34,8 @@ def served_neurons(
     """One row a neuron, in the order given; filled: studied for it; outline: the chosen `neuron`.
 
     `neurons` has `neuron` (its URL form), `label` (with its token), `share` (0 to 1), `n_active
-    n_prompts contribution` (formatted) and `studied`.
+    n_prompts contribution` (formatted), `studied` and `score` (0 to 1, missing where there is none),
+    which stands at the right.
     """
     drawn = neurons.assign(
         zero=0.0,
@@ -29,6 +43,10 @@ def served_neurons(
             f"{a} of {n}" for a, n in zip(neurons["n_active"], neurons["n_prompts"], strict=True)
         ],
         is_studied=["yes" if studied else "no" for studied in neurons["studied"]],
+        scored=[
+            number(float(score)) if studied else "not studied"
+            for score, studied in zip(neurons["score"], neurons["studied"], strict=True)
+        ],
     )
     labels = drawn["label"].tolist()
     axis = alt.Axis(
@@ -45,7 +63,7 @@ def served_neurons(
     }
     y = alt.Y("label:N", sort=None, scale=alt.Scale(domain=labels), axis=axis)
     x = alt.X(
-        "share:Q", scale=alt.Scale(domain=[0, 1]),
+        "share:Q", scale=alt.Scale(domain=[0, 1], range=[0, alt.ExprRef(f"width - {_RIGHT}")]),
         axis=alt.Axis(title=None, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False,
                       labelExpr="round(datum.value * 100) + ' %'", gridColor=palette.border,
                       labelColor=palette.muted, labelFontSize=12, labelFlush=False),
@@ -56,6 +74,7 @@ def served_neurons(
         alt.Tooltip("share:Q", title="Share active", format=".0%"),
         alt.Tooltip("contribution:N", title="Mean contribution, all prompts"),
         alt.Tooltip("is_studied:N", title="Studied (25–75 % of train prompts)"),
+        alt.Tooltip("scored:N", title="Score"),
     ]
     base = alt.Chart(drawn)
     colour = alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.muted))
@@ -70,7 +89,7 @@ def served_neurons(
         x=x, y=y, tooltip=tooltip, stroke=colour,
         fill=alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.page)),
     )  # fmt: skip
-    layers = [studied_band(palette, "x"), rows, stems, heads]
+    layers = [studied_band(palette, "x"), rows, stems, heads, *_scores(base, y, palette)]
     if not chosen.empty:
         layers.append(
             alt.Chart(chosen[["label"]])

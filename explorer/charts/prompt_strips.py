@@ -38,6 +38,8 @@ class Strip:
     """What stands right of the row, formatted."""
     start_share: float | None = None
     """Attention to the hidden start token, 0 to 1."""
+    right: bool | None = None
+    """Whether an explanation was right about the prompt; takes the rank's place."""
 
     def __post_init__(self) -> None:
         if self.values is not None and len(self.values) != len(self.tokens):
@@ -118,6 +120,7 @@ def strips_css() -> str:
 .n,.v{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;color:{muted}}}
 .v{{color:{ink}}}
 .top .v{{color:{muted}}}
+.n.wrong{{color:{ink};font-weight:700}}
 .chosen .n{{color:{ink};font-weight:600}}
 .text{{overflow-x:auto;scrollbar-width:none;-webkit-mask-image:{fade};mask-image:{fade}}}
 .line{{display:flex;width:max-content;min-width:100%;justify-content:flex-end;align-items:center;
@@ -159,11 +162,20 @@ def _tokens_html(strip: Strip, columns: StripColumns) -> str:
     return "".join(spans)
 
 
+def _first_cell(strip: Strip) -> str:
+    """The prompt's rank; or whether the explanation was right about it."""
+    if strip.right is None:
+        return f'<span class="n">{strip.rank}</span>'
+    word, mark = ("right", "✓") if strip.right else ("wrong", "✗")
+    hover = f"prompt {strip.rank}: the explanation was {word} about it"
+    return f'<span class="n {word}" title="{hover}" role="img" aria-label="{hover}">{mark}</span>'
+
+
 def _row_html(strip: Strip, columns: StripColumns, selected: bool, style: str) -> str:
     removed = passage(strip.removed)
     shown = ending(removed, _REMOVED_SHOWN) if columns.removed else ("…" if removed else "")
     gone = f'<span class="gone">{html.escape(shown)}</span>'
-    cells = [f'<span class="n">{strip.rank}</span>']
+    cells = [_first_cell(strip)]
     if columns.start:
         share = strip.start_share
         tint = _tint_class(share, columns.limit)

@@ -142,16 +142,20 @@ def figure(
     chart_key: str | None = None,
     alt_text: str | None = None,
     controls: Callable[[], None] | None = None,
+    under: Callable[[], None] | None = None,
 ) -> Any:
     """Draw a figure; return the chart's selection where `on_select` is given, else None.
 
     `data` is what the figure shows, as a person may want it in a table: names, values with units in
     the column names. `chart_key` gives the chart a key of its own (a fresh one forgets its selection).
-    The text for screen readers is `alt_text`, else the chart's own `description`.
+    The text for screen readers is `alt_text`, else the chart's own `description`. `under` draws
+    widgets between caption and chart.
     """
     as_table = heading(
         title, data, key=key, help=help, caption=caption, chart=chart, controls=controls
     )
+    if under is not None:
+        under()
     if as_table:
         st.dataframe(data, hide_index=True, key=f"{key}-table")
         return None

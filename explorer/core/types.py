@@ -13,6 +13,8 @@ from typing import ClassVar, Self
 SPACE_MARK = "␣"
 NEWLINE_MARK = "↵"
 TAB_MARK = "⇥"
+ABLATION_KINDS = ("zero-last", "zero-all", "mean-last", "mean-all")
+"""Ways of removing a head, as `ablations.kind` has them."""
 
 
 @dataclass(frozen=True, order=True)

@@ -11,7 +11,7 @@ from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId, visible
 from explorer.resources.neuron_tables import NeuronTables
 
-MAX_NEURONS = 14
+MAX_NEURONS = 8
 """Neurons shown of those that a head serves."""
 
 
@@ -20,10 +20,18 @@ def neuron_name(neuron: NeuronId, token: str) -> str:
     return f"{neuron.label} {visible(token)}"
 
 
-def served_neurons_of(store: Store, head: HeadId, split: str) -> pd.DataFrame:
+def served_neurons_of(
+    store: Store, head: HeadId, split: str, explainer: str | None = None
+) -> pd.DataFrame:
     """The studied neurons that a head can reach: `neuron label token share n_active n_prompts
-    contribution studied kind`; studied pairs first, then by share, then by mean contribution."""
+    contribution studied kind score`; studied pairs first, then by share, then by mean contribution.
+    `score` is of the explanations by `explainer`; NULL without one."""
     rows = store.head_neurons(head, split)
+    scored = store.scores_of_head(head, explainer or "")
+    scores = {
+        NeuronId(int(a), int(b)): float(s)
+        for a, b, s in zip(scored["layer"], scored["neuron"], scored["score"], strict=True)
+    }
     texts = store.token_texts
     neurons = [NeuronId(int(a), int(b)) for a, b in zip(rows["layer"], rows["neuron"], strict=True)]
     tokens = [texts[int(t)] for t in rows["token_id"]]
@@ -41,6 +49,7 @@ def served_neurons_of(store: Store, head: HeadId, split: str) -> pd.DataFrame:
             ],
             "studied": rows["studied"],
             "kind": rows["kind"],
+            "score": [scores.get(n, float("nan")) for n in neurons],
         }
     )
 

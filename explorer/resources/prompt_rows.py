@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -39,16 +39,22 @@ def strips_of(tables: NeuronTables, limit: int | None = None) -> list[Strip]:
 
 
 def attention_strips(
-    tables: NeuronTables, head: HeadId, weights: dict[int, Sequence[float]], active: bool
+    tables: NeuronTables,
+    head: HeadId,
+    weights: dict[int, Sequence[float]],
+    active: bool,
+    right: Mapping[int, bool] | None = None,
+    only: Collection[int] | None = None,
 ) -> list[Strip]:
     """The prompts in which a head is active, or is not: tint is its attention from the peak token,
-    right of it the head's contribution. Without stored weights the tokens stay plain."""
+    right of it the head's contribution. Without stored weights the tokens stay plain. `right` says
+    of some prompts whether the explanation was right; `only` names the prompts to show."""
     chosen = tables.active_prompts(head)
     contributions = tables.contributions(head)
     strips = []
     for p in tables.prompts.to_dict("records"):
         prompt_id = int(p["prompt_id"])
-        if (prompt_id in chosen) != active:
+        if (prompt_id in chosen) != active or (only is not None and prompt_id not in only):
             continue
         row = weights.get(prompt_id)
         strips.append(
@@ -60,6 +66,7 @@ def attention_strips(
                 values=None if row is None else tuple(float(w) for w in row[1:]),
                 start_share=None if row is None else float(row[0]),
                 numbers=(signed(contributions[prompt_id]),),
+                right=None if right is None else right.get(prompt_id),
             )
         )
     return strips

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from functools import partial
 from typing import Any
 
@@ -12,12 +13,12 @@ from explorer import selection
 from explorer.charts.glossary import define
 from explorer.charts.lollipops import PICK, served_neurons
 from explorer.charts.prompt_strips import Strip, StripColumns, strips_html
-from explorer.charts.style import signed
 from explorer.components import frame
-from explorer.components.chips import token_chip
 from explorer.components.figure import figure, heading
-from explorer.components.link_check import own_token, spans
-from explorer.components.metrics import Metric, metrics
+from explorer.components.head_answer import answer, pair_metrics
+from explorer.components.head_removal import removal
+from explorer.components.head_words import chosen_cell, explanation, holds
+from explorer.components.link_check import own_token
 from explorer.components.neuron_picker import (
     choose_neuron,
     head_picker,
@@ -27,6 +28,7 @@ from explorer.components.neuron_picker import (
 from explorer.components.prompt_table import prompt_table
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
+from explorer.resources.head_removals import Removals, first_kind, removals
 from explorer.resources.head_tables import (
     attention_data,
     attention_limit,
@@ -35,6 +37,8 @@ from explorer.resources.head_tables import (
     served_neurons_of,
     shown_neurons,
 )
+from explorer.resources.head_words import Explained, explained, prompt_texts
+from explorer.resources.missing_stages import why_unexplained, why_untested
 from explorer.resources.neuron_tables import (
     NeuronTables,
     default_neuron,
@@ -52,55 +56,6 @@ def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
         return {}
     token = chosen.token or own_token(store, neuron)
     return {"neuron": neuron, "token": token, "head": chosen.head or top_head(store, neuron)}
-
-
-def _answer(store: Store, tables: NeuronTables | None, neuron: NeuronId, head: HeadId) -> str:
-    """How often it adds to the neuron, and that no removal has tested whether it matters."""
-    n_layers = store.shape.n_reaching_layers(neuron.layer)
-    if head.layer >= n_layers:
-        layers = spans(list(range(n_layers))) or "none"
-        return f"It cannot: only heads of layers {layers} write to the input of {neuron.label}."
-    if tables is None:
-        return f"No prompts are stored for {neuron.label}: it is not studied in this run."
-    row = tables.activity_of(head)
-    if row is None or not row["n_prompts"]:
-        return f"No {tables.split} prompt is kept for this neuron."
-    mean = tables.contribution_when_active(head)
-    n, split = int(row["n_prompts"]), tables.split
-    if mean is None:
-        return f"It is active in none of the {n} {split} prompts."
-    return (
-        f"It adds to the {token_chip(tables.token)} neuron directly, {signed(mean)} on average in the "
-        f"{int(row['n_active'])} of {n} {split} prompts where it is active; not tested: the model was "
-        "not re-run without it."
-    )
-
-
-def _metrics(store: Store, tables: NeuronTables, head: HeadId, n_studied: int) -> None:
-    row = tables.activity_of(head)
-    share, of = "–", ""
-    if row is not None and row["n_prompts"]:
-        share = f"{100 * float(row['share']):.0f} %"
-        of = f"{int(row['n_active'])} of {int(row['n_prompts'])} prompts"
-    mean = tables.contribution_when_active(head)
-    define_ = partial(define, manifest=store.manifest)
-    metrics(
-        [
-            Metric("Share active", share, of, define_("Share active")),
-            Metric(
-                "Contribution when active",
-                "–" if mean is None else signed(mean),
-                "" if mean is None else "mean",
-                define_("Contribution") + " " + define_("Active"),
-            ),
-            Metric(
-                "Studied for",
-                str(n_studied),
-                "neuron" if n_studied == 1 else "neurons",
-                define_("Studied"),
-            ),
-        ]
-    )
 
 
 def _controls(store: Store, neuron: NeuronId, head: HeadId, tables: NeuronTables | None) -> None:
@@ -143,9 +98,11 @@ def _served(store: Store, served: pd.DataFrame, neuron: NeuronId, head: HeadId, 
         partial(served_neurons, shown, neuron=str(neuron)),
         served.drop(columns=["neuron"]),
         key="head-served",
-        help=define("Share active", store.manifest) + " " + define("Studied", store.manifest),
-        caption=f"Share of each neuron's {split} prompts in which {head.label} is active. "
-        "Shaded: 25–75 %. Filled: studied" + (f". {more} more in the table." if more else "."),
+        help=" ".join(
+            define(name, store.manifest) for name in ("Share active", "Studied", "Score")
+        ),
+        caption=f"Share of each neuron's {split} prompts in which this head is active. Shaded: 25–75 %; "
+        "filled: studied. Number: score." + (f" {more} more in the table." if more else ""),
         on_select=partial(_pick_neuron, store, key, head),
         selection_mode=PICK,
         chart_key=key,
@@ -171,10 +128,34 @@ def _block(title: str, strips: list[Strip], columns: StripColumns, prompt: int |
         frame.go("live", prompt=opened, text=None, pos=None)
 
 
-def _attention(store: Store, tables: NeuronTables, head: HeadId, prompt: int | None) -> None:
+def _looks_caption(stored: bool, marked: bool, cell: str | None) -> str:
+    if not stored:
+        return (
+            "Attention is stored where a head is studied for the neuron (active in 25–75 % of train "
+            "prompts); this pair is not, so the tokens have no tint. Right: contribution."
+        )
+    text = "Tint = attention from the peak token (boxed); start = the hidden start token. "
+    text += "Right: contribution."
+    if marked:
+        text += " ✓ ✗ = the explanation was right or wrong about this prompt."
+    if cell is not None:
+        text += f" Shown: the prompts in the cell “{cell}” alone."
+    return text
+
+
+def _attention(
+    store: Store,
+    tables: NeuronTables,
+    head: HeadId,
+    prompt: int | None,
+    told: Explained | None,
+    cell: str | None,
+) -> None:
     weights = attention_of(store, tables.neuron, head)
     limit = attention_limit(weights)
     stored = bool(weights)
+    right = told.right if told is not None and tables.split == "test" else {}
+    only = told.prompts_in(cell) if told is not None and cell is not None and right else None
     heading(
         "Where it looks",
         attention_data(tables, head, weights),
@@ -182,11 +163,7 @@ def _attention(store: Store, tables: NeuronTables, head: HeadId, prompt: int | N
         help=define("Attention", store.manifest)
         + " Right: "
         + define("Contribution", store.manifest),
-        caption="Tint = attention from the peak token (boxed); start = the hidden start token. "
-        "Right: contribution."
-        if stored
-        else "Attention is stored where a head is studied for the neuron (active in 25–75 % of train "
-        "prompts); this pair is not, so the tokens have no tint. Right: contribution.",
+        caption=_looks_caption(stored, bool(right), cell if only is not None else None),
         controls=partial(split_switch, tables.split, "head-split"),
     )
     columns = StripColumns(
@@ -196,33 +173,73 @@ def _attention(store: Store, tables: NeuronTables, head: HeadId, prompt: int | N
         ("Active", "Inactive"), (True, False), st.columns(2, gap="medium"), strict=True
     ):
         with place:
-            _block(title, attention_strips(tables, head, weights, active), columns, prompt)
+            strips = attention_strips(tables, head, weights, active, right, only)
+            _block(title, strips, columns, prompt)
+
+
+def _notes(chosen: Selection, told: Explained | None, removed: Removals | None) -> None:
+    """What the link names and the pair does not have."""
+    if chosen.explainer is not None and told is not None and told.explainer != chosen.explainer:
+        wanted, shown = html.escape(chosen.explainer), html.escape(told.explainer)
+        frame.note(f"No explanation of this pair by {wanted} is stored. Shown: {shown}’s.")
+    if chosen.kind is not None and removed is not None and chosen.kind not in removed.kinds:
+        frame.note(f"No removal of the kind {chosen.kind} is stored. Shown: {removed.kinds[0]}.")
 
 
 def render() -> None:
-    names = ("token", "neuron", "head", "split", "prompt")
+    names = ("token", "neuron", "head", "split", "prompt", "explainer", "kind")
     store, chosen = frame.page("head", names, defaults=_defaults)
-    neuron, head, split = chosen.neuron, chosen.head, chosen.split or "train"
+    neuron, head = chosen.neuron, chosen.head
     if neuron is None or head is None:
         frame.question("When is a head active?", "No head can reach these neurons.")
         return
+    texts = prompt_texts(store, neuron)
+    told = explained(store, neuron, head, chosen.explainer, texts)
+    removed = removals(store, neuron, head, texts)
+    _notes(chosen, told, removed)
+    tested = told is not None and not told.verdicts.empty
+    split = chosen.split or ("test" if tested else "train")
+    kind = first_kind(removed, chosen.kind)
     tables = neuron_tables(store, neuron, split)
-    left, right = st.columns([62, 38], gap="large")
+    pair = f"{store.run_id}-{head}-{neuron}" + ("" if told is None else f"-{told.explainer}")
+    left, right = st.columns([58, 42], gap="large")
     with left:
         frame.question(
-            f"Does {head.label} switch on {neuron.label}?", _answer(store, tables, neuron, head)
+            f"Does {head.label} switch on {neuron.label}?",
+            answer(store, tables, removed, neuron, head),
         )
-    served = served_neurons_of(store, head, split)
     if tables is not None:
         with right:
-            _metrics(store, tables, head, served["studied"].tolist().count(True))
+            pair_metrics(store, tables, head, None if told is None else told.score, removed, kind)
     _controls(store, neuron, head, tables)
-    left, right = st.columns([62, 38], gap="large")
+    has_prompts = tables is not None and tables.activity_of(head) is not None and tables.n_prompts
+    left, right = st.columns([58, 42], gap="large")
     with left:
-        if tables is not None and tables.activity_of(head) is not None and tables.n_prompts:
-            _attention(store, tables, head, chosen.prompt)
+        if tables is not None and has_prompts:
+            _words(store, tables, told, head, chosen.prompt, pair)
         else:
             split_switch(split, "head-split")
             frame.empty("There are no prompts to show for this pair.")
     with right:
-        _served(store, served, neuron, head, split)
+        explainer = None if told is None else told.explainer
+        _served(store, served_neurons_of(store, head, split, explainer), neuron, head, split)
+        if tables is not None and has_prompts:
+            studied = head.label in tables.studied
+            why = why_untested(store, studied)
+            removal(store, removed, why, kind, chosen.prompt, pair)
+
+
+def _words(
+    store: Store,
+    tables: NeuronTables,
+    told: Explained | None,
+    head: HeadId,
+    prompt: int | None,
+    pair: str,
+) -> None:
+    """The left column: the explanation, its test, and the prompts."""
+    active_somewhere = bool(tables.active_prompts(head))
+    explanation(store, told, why_unexplained(store, head.label in tables.studied, active_somewhere))
+    if told is not None:
+        holds(store, told, prompt, pair)
+    _attention(store, tables, head, prompt, told, chosen_cell(told, pair))

@@ -13,10 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from explorer.core.rule_clauses import Clause, Phrase, Rule
+from explorer.core.rules import sentence, to_json
+
 Rows = dict[str, list[tuple[Any, ...]]]
 KINDS = ("zero-last", "zero-all", "mean-last", "mean-all")
 EXPLAINER, SECOND_EXPLAINER = "contrast", "openai"
-HOSTILE_EXPLANATION = 'Active <script>alert("x")</script> after *_`[a](javascript:b)$x$ & <img src=x onerror=alert(1)>.'
+HOSTILE_EXPLANATION = (
+    'Active <script>alert("x")</script> after *_`[a](javascript:b)$x$ '
+    "& <img src=x onerror=alert(1)>."
+)
 HOSTILE_REPLY = '{"explanation": "</pre><script>alert(1)</script> ``` $x$"}'
 TWICE_EXPLAINED = (4, 4)
 """The neuron whose pairs have explanations by both explainers."""
@@ -155,6 +161,16 @@ def _null_rows(pair: Pair, verdicts: Verdicts, explainer: str) -> list[tuple[Any
     return found
 
 
+def _rule(number: int) -> Rule:
+    """A rule with two clauses; the second one's holds hostile words. Its counts are invented."""
+    words = [Phrase(("go",), 3, 0), Phrase(("come", "back"), 2, 1)]
+    hostile = Phrase(("<", "img"), 0, 2)
+    return Rule(
+        (Clause(True, 3 + number % 4, tuple(words), 4, 1), Clause(False, None, (hostile,), 0, 2)),
+        default=False, rest_active=1, rest_inactive=2, n_active=5, n_inactive=5, held_out=0.7,
+    )  # fmt: skip
+
+
 def _explained(
     pairs: list[Pair],
     prompts: dict[tuple[int, int], list[_Prompt]],
@@ -168,11 +184,11 @@ def _explained(
     rows["failures"].append(("explanations", _subject(failed, explainer), "no reply in 60 s"))
     verdicts: Verdicts = {}
     for number, pair in enumerate(explained):
-        text = f"Active when “go” or “come back” comes shortly before the end ({number})."
-        if number == 1:
-            text = HOSTILE_EXPLANATION
+        text, rule = HOSTILE_EXPLANATION, None
+        if explainer == EXPLAINER:
+            text, rule = sentence(_rule(number)), to_json(_rule(number))
         request = f"When is this head active for <b>L{pair.layer} N{pair.neuron}</b>?"
-        rows["explanations"].append((*pair, explainer, text, None, request, HOSTILE_REPLY))
+        rows["explanations"].append((*pair, explainer, text, rule, request, HOSTILE_REPLY))
         flat = pair.head_layer * n_heads + pair.head
         tests = [p for p in prompts[pair.layer, pair.neuron] if p.split == "test"]
         found = {
@@ -205,8 +221,8 @@ def effect_rows(
     """The rows of the nine tables that hang on the prompts, heads and activity of a store.
 
     `explainer` explains every studied pair but the last; `openai` also those of neuron L4N4, all but
-    its last. The first pair of each lacks one verdict, the second has a hostile text. With `none`
-    nothing is explained.
+    its last, in hostile words. The first pair of each lacks one verdict. `contrast` has rules that
+    its invented verdicts do not follow. With `none` nothing is explained.
     """
     rng = np.random.default_rng([seed, 1])
     pairs, prompts = studied_pairs(rows), _prompts(rows)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from statistics import median
 
 import pytest
 
 from explorer.charts.style import signed
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
+from explorer.resources.head_tables import MAX_NEURONS
 from tests.explorer.page_reader import (
     chart,
     html_of,
@@ -43,20 +45,34 @@ def _rows(strips: str) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_the_answer_states_stored_numbers_and_that_nothing_was_tested(
+def test_without_a_removal_the_answer_states_contributions_and_that_nothing_was_tested(
     seeded: Store, split: str
 ) -> None:
-    head, _ = _pair(seeded, studied=True)
+    head, _ = _pair(seeded, studied=False)
     active = _active(seeded, head, split)
-    assert active
-    mean = signed(sum(active.values()) / len(active))
     text = text_of(open_page("head", neuron=str(NEURON), head=str(head), split=split))
     assert f"Does {head.label} switch on L5 N7?" in text
-    assert (
-        f"directly, {mean} on average in the {len(active)} of {N_PROMPTS} {split} prompts" in text
-    )
     assert "not tested" in text
-    assert f"{100 * len(active) / N_PROMPTS:.0f} % {len(active)} of {N_PROMPTS} prompts" in text
+    if active:
+        mean = signed(sum(active.values()) / len(active))
+        assert f"directly, {mean} on average in the {len(active)} of {N_PROMPTS} {split}" in text
+
+
+def test_with_a_removal_the_answer_is_its_verdict(seeded: Store) -> None:
+    head, _ = _pair(seeded, studied=True)
+    rows = seeded.ablations(NEURON, head).query("kind == 'zero-last'")
+    active, other = rows.query("active"), rows.query("not active")
+    columns = ("delta_pre_activation", "pre_activation", "delta_activation")
+    lowered, clean, change = (median(active[name].tolist()) for name in columns)
+    lost = -lowered / clean
+    assert lost > 0.1  # the seeded head that is active does add, so its removal must show
+    page = html_of(open_page("head", neuron=str(NEURON), head=str(head)))
+    text = text_of(open_page("head", neuron=str(NEURON), head=str(head)))
+    assert "<b>Yes</b>: without it" in page
+    assert f"loses {100 * lost:.0f} % of its pre-activation in the {len(active)} prompt" in text
+    assert f"in the {len(other)} others" in text
+    assert "not tested" not in text
+    assert f"{signed(change)} activation, median" in text
 
 
 def test_prompts_are_parted_by_activity_and_tinted_by_stored_attention(seeded: Store) -> None:
@@ -67,7 +83,10 @@ def test_prompts_are_parted_by_activity_and_tinted_by_stored_attention(seeded: S
         for i, w in seeded.head_attention(NEURON, head)[["prompt_id", "weights"]].to_numpy()
     }
     left, right = (
-        _rows(s) for s in strips_of_page(open_page("head", neuron=str(NEURON), head=str(head)))
+        _rows(s)
+        for s in strips_of_page(
+            open_page("head", neuron=str(NEURON), head=str(head), split="train")
+        )
     )
     assert set(left) == set(active)
     assert set(left) | set(right) == set(seeded.prompts(NEURON, "train")["prompt_id"])
@@ -95,14 +114,16 @@ def test_without_stored_attention_the_page_says_so_and_tints_nothing(seeded: Sto
 
 def test_neurons_it_serves_are_the_stored_shares(seeded: Store) -> None:
     head, _ = _pair(seeded, studied=True)
-    app = open_page("head", neuron=str(NEURON), head=str(head))
+    app = open_page("head", neuron=str(NEURON), head=str(head), split="train")
     _, frames = chart(app, "Share of prompts")
     drawn = widest(frames, "neuron", "share").set_index("neuron")
-    for row in seeded.head_neurons(head).to_dict("records"):
+    shown = seeded.head_neurons(head).to_dict("records")[: MAX_NEURONS - 1]
+    assert len(drawn) == MAX_NEURONS
+    for row in shown:
         name = str(NeuronId(int(row["layer"]), int(row["neuron"])))
         assert drawn.loc[name, "share"] == pytest.approx(row["n_active"] / N_PROMPTS)
         assert drawn.loc[name, "studied"] == row["studied"]
-    assert drawn["studied"].any()
+    assert True in drawn["studied"].tolist()
 
 
 def test_a_head_that_comes_too_late_cannot(seeded: Store) -> None:
@@ -130,15 +151,21 @@ def test_the_head_picker_changes_the_head(seeded: Store) -> None:
     assert app.query_params["head"] == "L2H3"
 
 
-def test_no_panel_of_later_parts_is_there(seeded: Store) -> None:
+def test_every_panel_is_there_for_a_studied_pair(seeded: Store) -> None:
     head, _ = _pair(seeded, studied=True)
     app = open_page("head", neuron=str(NEURON), head=str(head))
-    assert [h.value for h in app.header] == ["Where it looks", "Neurons it serves"]
+    assert [h.value for h in app.header] == [
+        "When is it active?",
+        "Does the explanation hold on new prompts?",
+        "Where it looks",
+        "Neurons it serves",
+        "What happens when it is removed",
+    ]
 
 
 @pytest.mark.parametrize("text", ["<script>", " <img src=x onerror=alert(1)>"])
 def test_hostile_texts_are_escaped(seeded: Store, text: str) -> None:
-    app = open_page("head", neuron=str(neurons_with(seeded, text)[0]))
+    app = open_page("head", neuron=str(neurons_with(seeded, text)[0]), split="train")
     seen = html_of(app) + "".join(strips_of_page(app))
     assert text.strip()[:4] not in seen
     assert text.strip()[:4].replace("<", "&lt;") in seen

@@ -47,7 +47,7 @@ def _served() -> pd.DataFrame:
     return pd.DataFrame(
         {"neuron": ["L5N7", "L4N3"], "label": ["L5 N7 ␣come", "L4 N3 ␣go"], "share": [0.5, 0.05],
          "n_active": [10, 1], "n_prompts": [20, 20], "contribution": ["+0.50", "−0.10"],
-         "studied": [True, False]}
+         "studied": [True, False], "score": [0.75, float("nan")]}
     )  # fmt: skip
 
 

@@ -1,0 +1,140 @@
+"""A pair's explanation, who gave it, what was asked, and whether it holds on new prompts."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from explorer import selection
+from explorer.charts.confusion_dots import CELLS, PICK, confusion_dots
+from explorer.charts.explanation_text import clauses_html, explanation_html, raw_text
+from explorer.charts.glossary import define
+from explorer.components import frame
+from explorer.components.chips import plain_markdown
+from explorer.components.figure import figure, heading
+from explorer.core.store import Store
+from explorer.resources.head_words import Explained
+
+_EXPLAINER = "head-explainer"
+ONE_CLASS = "Test prompts held only one class; no score exists."
+_CELL_NAMES = {
+    "hit": "hit",
+    "missed": "missed",
+    "false alarm": "false alarm",
+    "left out": "correctly left out",
+}
+
+
+def _choose_explainer() -> None:
+    selection.choose(explainer=st.session_state[_EXPLAINER])
+
+
+def _explainer_picker(told: Explained) -> None:
+    if len(told.explainers) == 1:
+        st.html(
+            f'<p class="nt-small">explainer: {plain_markdown(told.explainer)}</p>', width="content"
+        )
+        return
+    st.session_state[_EXPLAINER] = told.explainer
+    st.selectbox(
+        "Explainer",
+        told.explainers,
+        key=_EXPLAINER,
+        on_change=_choose_explainer,
+        format_func=lambda name: f"explainer: {name}",
+        label_visibility="collapsed",
+        width=190,
+    )
+
+
+def explanation(store: Store, told: Explained | None, missing: str) -> None:
+    """The words; `missing` says (HTML, escaped) why there are none."""
+    data = pd.DataFrame() if told is None else told.data
+    heading(
+        "When is it active?",
+        data,
+        key="head-words",
+        help="Written from the train prompts in which the head is active and those in which it is "
+        "not. " + define("Active", store.manifest),
+        controls=None if told is None else partial(_explainer_picker, told),
+    )
+    if told is None:
+        frame.empty(missing)
+        return
+    st.html(explanation_html(told.text) + clauses_html(told.evidence))
+    with st.container(key="nt-raw"), st.expander("Show request and reply"):
+        for name, text in (("Request", told.request), ("Reply", told.reply)):
+            st.caption(name)
+            st.code(raw_text(text), language=None, wrap_lines=True, height=200)
+
+
+# --- the test ---------------------------------------------------------------------------------
+
+
+def _cell_key(pair: str) -> str:
+    return f"head-cell-{pair}"
+
+
+def chosen_cell(told: Explained | None, pair: str) -> str | None:
+    """The cell of the confusion table whose prompts are to be shown, if one is chosen."""
+    cell = st.session_state.get(_cell_key(pair))
+    return cell if told is not None and cell in CELLS else None
+
+
+def _pick_dot(chart_key: str) -> None:
+    picked = st.session_state[chart_key]["selection"].get(PICK)
+    if picked:
+        selection.choose(prompt=int(picked[0]["prompt_id"]), split="test")
+
+
+def _on_cell() -> None:
+    selection.choose(split="test", prompt=None)
+
+
+def _cells(told: Explained, pair: str) -> None:
+    """The four counts; one chosen shows its prompts alone."""
+    assert told.score is not None
+    counts = told.score.cells
+    st.pills(
+        "Prompts of one cell",
+        list(counts),
+        key=_cell_key(pair),
+        on_change=_on_cell,
+        format_func=lambda cell: f"{counts[cell]} {_CELL_NAMES[cell]}",
+        label_visibility="collapsed",
+    )
+
+
+def holds(store: Store, told: Explained, prompt: int | None, pair: str) -> None:
+    """The test of the words on prompts that nobody learned from; `pair` names what is shown."""
+    if told.score is None or told.verdicts.empty:
+        frame.empty("This explanation has not been held against test prompts.")
+        return
+    n, missing = told.score.n_verdicts, told.score.n_missing
+    caption = (
+        f"{n} test prompt{'' if n == 1 else 's'}. Filled: the explanation predicted this prompt "
+        "correctly. Crossed: it did not."
+    )
+    if missing:
+        caption += f" {missing} more had no verdict."
+    chart_key = f"head-dots-{pair}"
+    draw = partial(
+        confusion_dots, told.verdicts, score=told.score.score, references=told.references,
+        selected=prompt,
+    )  # fmt: skip
+    figure(
+        "Does the explanation hold on new prompts?",
+        draw,
+        told.test_data,
+        key="head-dots",
+        help=define("Score", store.manifest) + " " + define("Nulls", store.manifest),
+        caption=caption,
+        on_select=partial(_pick_dot, chart_key),
+        selection_mode=PICK,
+        chart_key=chart_key,
+    )
+    if told.score.score is None:
+        frame.empty(ONE_CLASS)
+    _cells(told, pair)

@@ -142,15 +142,19 @@ class Caller:
         self.settings = settings
         self.log = log
         self.spending = spending
-        self.n_kept = 0
-        """Answers that were kept from before."""
         self.stopped = ""
         """Why no further call is made; "" while they are."""
         self._parameters = Parameters()
         self._warn = warn
         self._session: _Session | None = None
         self._asked: set[str] = set()
+        self._kept: set[str] = set()
         self._n_faults_in_a_row = 0
+
+    @property
+    def n_kept(self) -> int:
+        """Answers that were kept from before and used."""
+        return len(self._kept - self._asked)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -191,7 +195,7 @@ class Caller:
         async with self._session.same[key]:
             kept = self.log.get(key)
             if kept is not None and self._serves(key, kept, read):
-                self.n_kept += key not in self._asked
+                self._kept.add(key)
                 return kept
             async with self._session.places:
                 self._check_may_begin()

@@ -134,7 +134,11 @@ def test_calls_in_flight_are_bounded_and_answers_keep_their_order(
     concurrency: int, asking: Asking
 ) -> None:
     def slow(call: Call) -> None:
-        time.sleep(0.02 if "prompt 0" in call.question else 0.005)
+        """Wait, within reason, until as many calls as may be are in flight, and for one too many."""
+        until = time.monotonic() + 2
+        while asking.server.n_open < concurrency and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(0.03 if "prompt 0" in call.question else 0.01)
         honest(call)
 
     asking.server.behave = slow

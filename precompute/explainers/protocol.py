@@ -75,3 +75,11 @@ class Explainer(Protocol):
     ) -> list[Verdict | ExplainerFailure]:
         """One verdict a prompt, in order; a failure where none could be had."""
         ...
+
+    def estimate(self, n_explanations: int, n_verdicts: int, mean_prompt_characters: float) -> str:
+        """What a run will ask for at most, in one line to read before it starts; empty if free."""
+        ...
+
+    def spent(self) -> str:
+        """What was asked and paid for so far, in one line; empty if free."""
+        ...

@@ -1,0 +1,130 @@
+"""What a person sets on Flow: stored prompt, target token, thresholds, the node whose paths to show.
+
+All of it is written to the selection, and so to the URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import streamlit as st
+
+from explorer import selection
+from explorer.charts.flow_layout import TOKEN_KEY
+from explorer.charts.next_tokens import percent
+from explorer.charts.token_text import ending, passage
+from explorer.core.store import Store
+from explorer.core.types import HeadId, NeuronId, visible
+from explorer.resources.flow_values import FlowGraph, FlowValue, Threshold
+from explorer.resources.live_values import StoredPrompt
+
+_PROMPT, _TARGET, _NODE = "flow-prompt", "flow-target", "flow-node"
+_ENDING = 44
+"""Characters of a stored prompt that its entry shows."""
+_WHOLE = "all paths"
+
+
+@lru_cache(maxsize=64)
+def _stored_prompts(store: Store, neuron: NeuronId) -> dict[int, str]:
+    """A studied neuron's prompts, train before test: its end as a person reads it, by prompt id."""
+    texts, names = store.token_texts, {}
+    for split in ("train", "test"):
+        rows = store.prompts(neuron, split)
+        for prompt, ids, start in zip(
+            rows["prompt_id"], rows["token_ids"], rows["start"], strict=True
+        ):
+            text = "".join(texts[i] for i in ids[int(start) :])
+            names[int(prompt)] = ending(passage(text), _ENDING)
+    return names
+
+
+def stored_prompt_input(store: Store, neuron: NeuronId, shown: StoredPrompt | None) -> None:
+    """The stored prompts of a neuron, to begin with; `shown` is the one on screen, None a typed text."""
+    names = _stored_prompts(store, neuron)
+    prompt = None if shown is None else shown.prompt_id
+    if shown is not None and shown.prompt_id not in names:  # another neuron's
+        names = {shown.prompt_id: ending(passage(shown.text), _ENDING), **names}
+
+    def picked() -> None:
+        selection.choose(prompt=st.session_state[_PROMPT], text=None, pos=None, node=None)
+
+    options = [*names]
+    st.session_state[_PROMPT] = prompt
+    st.selectbox(
+        f"Stored prompts of {neuron.label}", options, key=_PROMPT, on_change=picked,
+        format_func=lambda key: names.get(key, f"prompt {key}"), disabled=not options,
+        placeholder="typed" if options else "none stored",
+        help="Prompts of the run that excite this neuron, shortened as the run kept them.",
+    )  # fmt: skip
+
+
+def target_input(store: Store, value: FlowValue, own: str | None) -> None:
+    """The next tokens that the flow may end in: the likeliest, the target, the token of the trail."""
+    names = {
+        row.token_id: f"{visible(row.text) or '∅'}  {percent(row.probability)}"
+        for row in (*value.next_tokens, value.target)
+    }
+    mine = None if own is None else store.token_id(own)
+    if mine is not None and mine not in names:
+        names[mine] = visible(own or "") or "∅"
+
+    def picked() -> None:
+        chosen = st.session_state[_TARGET]
+        first = value.next_tokens[0].token_id
+        selection.choose(target=None if chosen == first else chosen)
+
+    st.session_state[_TARGET] = value.target.token_id
+    st.selectbox(
+        "Next token", [*names], key=_TARGET, on_change=picked,
+        format_func=lambda key: names.get(key, str(key)),
+        help="The flow ends in this token: the likeliest ones, and the token chosen on other pages.",
+    )  # fmt: skip
+
+
+def _slider(label: str, field: str, at: Threshold, help: str) -> None:
+    key = f"flow-{field}"
+
+    def moved() -> None:
+        selection.choose(**{field: float(st.session_state[key])})
+
+    st.session_state[key] = min(at.limit, at.value)
+    st.slider(label, 0.0, at.limit, step=at.step, format=f"%.{at.digits}f", key=key, help=help,
+              on_change=moved)  # fmt: skip
+
+
+def threshold_inputs(heads: Threshold, neurons: Threshold, define: Mapping[str, str]) -> None:
+    """Two sliders, one a unit: the least contribution of a head, the least effect of a neuron."""
+    one, other = st.columns(2, gap="large")
+    with one:
+        _slider("Heads: least contribution, pre-activation", "min_head", heads,
+                define["Contribution"])  # fmt: skip
+    with other:
+        _slider("Neurons: least direct effect, centred logits", "min_neuron", neurons,
+                define["Direct effect"])  # fmt: skip
+
+
+def isolate(graph: FlowGraph, key: str | None) -> None:
+    """Show the paths of one node alone; of none, the token, or the same one again: all paths."""
+    node: HeadId | NeuronId | None = None
+    if key != str(selection.current().node):
+        kind = next((n.kind for n in graph.nodes if n.key == key), "token")
+        readers = {"head": HeadId.parse, "neuron": NeuronId.parse}
+        node = readers[kind](str(key)) if kind in readers else None
+    selection.choose(node=node)
+
+
+def node_input(graph: FlowGraph, isolated: str | None) -> None:
+    """The nodes of the graph as a list: what a click on one does, for the keyboard."""
+    names = {n.key: n.name for n in graph.nodes if n.key != TOKEN_KEY}
+
+    def picked() -> None:
+        chosen = st.session_state[_NODE]
+        isolate(graph, None if chosen == _WHOLE else chosen)
+
+    st.session_state[_NODE] = isolated if isolated in names else _WHOLE
+    st.selectbox(
+        "Paths through", [_WHOLE, *names], key=_NODE, on_change=picked,
+        format_func=lambda key: names.get(key, _WHOLE),
+        help="A click on a node does the same; a second click shows all paths again.",
+    )  # fmt: skip

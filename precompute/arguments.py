@@ -34,7 +34,7 @@ examples:
         --openai-model gpt-4.1-mini --price-in 0.4 --price-out 1.6 --max-tokens-spent 200000
   and by a model on this machine, with Ollama (no key; vLLM and llama.cpp alike):
     python -m precompute --model gpt2 --corpus notes.txt --explainer openai \\
-        --openai-base-url http://localhost:11434/v1 --openai-model qwen3:8b --openai-concurrency 2
+        --openai-base-url http://localhost:11434/v1 --openai-model llama3.1:8b --openai-concurrency 2
 
 The same command again continues an unfinished run. The last line on standard output is the path of
 the published store; look at it with: python -m explorer

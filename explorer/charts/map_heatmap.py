@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -15,6 +15,8 @@ PICK = "pick"
 """Name of the selection: a list of `{neuron, head}`."""
 _ROW = 15
 _SPACER = "random neurons:"
+_COLUMNS = ["neuron", "head", "row", "share", "contribution", "score", "effect", "active", "shown",
+            "shown_score", "shown_effect", "is_studied"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,20 @@ def _colour(measure: str, limit: float, palette: Palette) -> alt.Color:
             values=[0, 0.5, 1], labelExpr="round(datum.value * 100) + ' %'", **common
         )
         return alt.Color("share:Q", scale=amount_scale(1.0, palette), legend=legend)
+    if measure == "score":
+        words = "datum.value <= 0.5 ? '0.50 or less: guessing' : format(datum.value, '.2f')"
+        legend = alt.Legend(values=[0.5, 0.75, 1], labelExpr=words, **common)
+        scale = alt.Scale(
+            domain=[0.5, 1], range=list(palette.amounts), interpolate="lab", clamp=True
+        )
+        return alt.Color("score:Q", scale=scale, legend=legend)
+    less, more = ("gained", "lost") if measure == "effect" else ("lowers", "raises")
     ends = (
         "datum.value == 0 ? '0' : "
-        "format(datum.value, '+.2~f') + (datum.value > 0 ? ' raises' : ' lowers')"
+        f"format(datum.value, '+.2~f') + (datum.value > 0 ? ' {more}' : ' {less}')"
     )
     legend = alt.Legend(values=[-limit, 0, limit], labelExpr=ends, **common)
-    return alt.Color("contribution:Q", scale=signed_scale(limit, palette), legend=legend)
+    return alt.Color(f"{measure}:Q", scale=signed_scale(limit, palette), legend=legend)
 
 
 def map_heatmap(
@@ -92,11 +102,13 @@ def map_heatmap(
     neuron: str | None = None,
     head: str | None = None,
 ) -> alt.LayerChart:
-    """Cells coloured by `measure`: `share` (0 to 1) or `contribution` (mean, signed, to ±`limit`).
+    """Cells coloured by `measure`: `share` (0 to 1), `contribution` (mean, signed, to ±`limit`),
+    `score` (0.5 to 1) or `effect` (pre-activation lost on removal, signed, to ±`limit`).
 
     `pairs` has `neuron head share contribution n_active n_prompts shown studied` for each pair that
-    can be; what is missing is drawn as a dot. `labels` names each neuron with its token. `neuron`
-    and `head` are outlined.
+    can be, and `score effect shown_score shown_effect` where the run has them; a pair without the
+    measure is a pale cell, a pair that cannot be a dot. `labels` names each neuron with its token.
+    `neuron` and `head` are outlined.
     """
     rows = [*order.rows, *order.random_rows]
     drawn = pairs.loc[pairs["neuron"].isin(rows) & pairs["head"].isin(order.columns)]
@@ -104,7 +116,7 @@ def map_heatmap(
         row=drawn["neuron"].map(labels),
         active=[f"{a} of {n}" for a, n in zip(drawn["n_active"], drawn["n_prompts"], strict=True)],
         is_studied=["yes" if studied else "no" for studied in drawn["studied"]],
-    )[["neuron", "head", "row", "share", "contribution", "active", "shown", "is_studied"]]
+    ).reindex(columns=_COLUMNS)
     x, y = _column_axis(order, palette), _row_axis(order, labels, palette)
     tooltip = [
         alt.Tooltip("row:N", title="Neuron"),
@@ -113,11 +125,16 @@ def map_heatmap(
         alt.Tooltip("active:N", title="Prompts active"),
         alt.Tooltip("shown:N", title="Mean contribution"),
         alt.Tooltip("is_studied:N", title="Studied"),
+        alt.Tooltip("shown_score:N", title="Score of its explanation"),
+        alt.Tooltip("shown_effect:N", title="Median lost when removed"),
     ]
+    colour: Any = _colour(measure, limit, palette)
+    if measure in ("score", "effect"):
+        colour = alt.condition(f"isValid(datum['{measure}'])", colour, alt.value(palette.panel))
     cells = (
         alt.Chart(drawn)
         .mark_rect(cursor="pointer")
-        .encode(x=x, y=y, color=_colour(measure, limit, palette), tooltip=tooltip)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip)
         .add_params(alt.selection_point(name=PICK, fields=["neuron", "head"], on="click"))
     )
     there = set(zip(drawn["neuron"], drawn["head"], strict=True))

@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from explorer.charts.share_bars import studied_band
-from explorer.charts.style import Palette, signed
+from explorer.charts.style import Palette, number, signed
 
 PICK = "pick"
 """Name of the lollipops' selection: a list of `{neuron_id, head_id}`."""
@@ -68,13 +68,18 @@ def layer_bars(
 
 
 def _pair_rows(pairs: pd.DataFrame, neuron: str | None) -> pd.DataFrame:
+    scored = any(pairs["score"].notna().tolist())
     return pairs.assign(
         zero=0.0,
         label=pairs["head"] + " → " + pairs["neuron"],
         chosen=pairs["neuron_id"] == neuron,
         shown=[f"{a} of {n}" for a, n in zip(pairs["n_active"], pairs["n_prompts"], strict=True)],
         contribution=[signed(value) for value in pairs["mean_attribution"]],
-        status=["" if studied else "not studied" for studied in pairs["studied"]],
+        status=[
+            "not studied" if not studied else number(score) if scored else ""
+            for studied, score in zip(pairs["studied"], pairs["score"], strict=True)
+        ],
+        score_word=[number(score) for score in pairs["score"]],
     )
 
 
@@ -103,7 +108,8 @@ def head_lollipops(
     pairs: pd.DataFrame, *, palette: Palette, neuron: str | None = None
 ) -> alt.LayerChart:
     """One row a pair of head and neuron, in the order given: the share of the neuron's prompts in
-    which the head is active. Filled: studied; hollow: not. `pairs` as in `TokenTables.pairs`;
+    which the head is active; at the right its score. Filled: studied; hollow: not. `pairs` as in
+    `TokenTables.pairs`;
     the rows of `neuron` (`L5N231`) are drawn in bold."""
     rows = _pair_rows(pairs, neuron)
     x, y = _pair_axes(rows, palette)
@@ -112,6 +118,7 @@ def head_lollipops(
         alt.Tooltip("shown:N", title="Active in train prompts"),
         alt.Tooltip("share:Q", title="Share active", format=".0%"),
         alt.Tooltip("contribution:N", title="Mean contribution, all prompts"),
+        alt.Tooltip("score_word:N", title="Score of its explanation"),
         alt.Tooltip("status:N", title="25–75 % is studied"),
     ]
     studied: Any = {"condition": {"test": "datum.studied", "value": palette.teal}}

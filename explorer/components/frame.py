@@ -35,10 +35,10 @@ PAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "live": ("run", "token", "neuron", "head", "text", "prompt", "pos", "off", "kind", "text2",
              "pos2"),
     "flow": ("run", "token", "neuron", "head", "text", "prompt", "pos", "target", "node", "min_head",
-             "min_neuron"),  # fmt: skip
+             "min_neuron"),
     "findings": ("run", "others", "neuron", "head", "prompt", "kind", "measure"),
     "about": ("run",),
-}
+}  # fmt: skip
 """The fields that a link to a page carries, where they are chosen."""
 
 _PAGES_KEY = "pages"

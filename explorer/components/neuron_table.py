@@ -62,17 +62,20 @@ def _columns(store: Store, tables: TokenTables) -> dict[str, Any]:
         "rank": config.NumberColumn("#", width=38, format="%d"),
         "neuron": config.TextColumn("Neuron", width=82),
         "congruence": config.ProgressColumn(
-            "Congruence", width=150, format="%.1f", min_value=0.0, max_value=top,
+            "Congruence", width=130, format="%.1f", min_value=0.0, max_value=top,
             color=current_palette().teal, help=define("Congruence", store.manifest),
         ),
-        "tokens": config.ListColumn("Tokens it writes to most", width=210),
+        "tokens": config.ListColumn("Tokens it writes to most", width=190),
         "best head": config.TextColumn(
             "Best head", width=78,
-            help="Of the heads studied for the neuron, the one with the highest share active "
-            "(on ties: the higher mean contribution).",
+            help="Of the heads studied for the neuron, the one whose explanation has the highest score; "
+            "without scores the one with the highest share active.",
         ),
         "share active": config.NumberColumn(
             "Active", width=62, format="%.0f %%", help=define("Share active", store.manifest)
+        ),
+        "score": config.NumberColumn(
+            "Score", width=56, format="%.2f", help=define("Score", store.manifest)
         ),
         "studied": config.TextColumn(
             "●", width=34, alignment="center",

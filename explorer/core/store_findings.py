@@ -21,6 +21,7 @@ class FindingsQueries(ABC):
     """The queries; a row of each stands for all neurons of the run, random ones included."""
 
     shape: ModelShape
+    manifest: dict[str, Any]
 
     @abstractmethod
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
@@ -32,6 +33,11 @@ class FindingsQueries(ABC):
             "SELECT explainer, count(score) AS n FROM head_scores GROUP BY ALL ORDER BY n DESC, 1"
         )
         return found["explainer"].tolist()
+
+    def main_explainer(self) -> str | None:
+        """The run's own explainer where it has scores, else the one with the most; None without any."""
+        names, own = self.explainers(), self.manifest.get("explainer")
+        return own if own in names else next(iter(names), None)
 
     def pair_scores(self, explainer: str) -> pd.DataFrame:
         """A row a pair with confusion counts: `layer neuron token_id neuron_kind head_layer head tp fp

@@ -147,10 +147,7 @@ class RunFindings:
 
 
 def _scores(store: Store) -> Scores:
-    """Scores of the run's own explainer where it has some, else of the one with the most."""
-    names = store.explainers()
-    own = store.manifest.get("explainer")
-    explainer = own if own in names else next(iter(names), None)
+    explainer = store.main_explainer()
     pairs = store.pairs()
     n_studied = (pairs["studied"] & (pairs["kind"] != "random")).tolist().count(True)
     return Scores(explainer, store.pair_scores(explainer or ""), n_studied)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.charts.map_heatmap import MapOrder
-from explorer.charts.style import signed, signed_limit
+from explorer.charts.style import number, signed, signed_limit
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.head_tables import neuron_name
@@ -18,7 +18,8 @@ from explorer.resources.head_tables import neuron_name
 MAX_CELLS = 5000
 ROW_SORTS = ("layer", "token", "similar")
 COLUMN_SORTS = ("layer", "total")
-MEASURES = ("share", "contribution")
+MEASURES = ("share", "contribution", "score", "effect")
+EFFECT_KIND = "zero-last"
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class MapTables:
     """All pairs of a run in one split, and how they are laid out."""
 
     pairs: pd.DataFrame
-    """`neuron head share contribution n_active n_prompts shown studied kind token`."""
+    """`neuron head share contribution score effect n_active n_prompts studied kind token`, with the
+    measures in words (`shown shown_score shown_effect`); score and effect are missing where there is
+    none. `effect` is the median pre-activation lost when the head is removed (`zero-last`)."""
     labels: dict[str, str]
     """Each neuron (URL form) with its token."""
     order: MapOrder
     limit: float
-    """Half the width of the signed scale of mean contributions, over all pairs."""
+    """Half the width of the signed scale of the measure, over all pairs."""
     n_heads: int
     """Heads of the model."""
     note: str
@@ -45,11 +48,34 @@ class MapTables:
     @property
     def data(self) -> pd.DataFrame:
         """The pairs shown, as a person takes them away."""
-        return self.pairs.drop(columns=["layer", "name", "shown"])
+        return self.pairs.drop(columns=["layer", "name", "shown", "shown_score", "shown_effect"])
+
+
+def _measured(store: Store, split: str) -> pd.DataFrame:
+    """All pairs with score and effect, missing where there is none."""
+    keys = ["layer", "neuron", "head_layer", "head"]
+    scores = store.pair_scores(store.main_explainer() or "")[[*keys, "score"]]
+    effects = store.median_effects(EFFECT_KIND)[[*keys, "effect"]]
+    rows = store.pairs(split).merge(scores, on=keys, how="left").merge(effects, on=keys, how="left")
+    return rows.astype({"score": float, "effect": float})
+
+
+def median_effect(store: Store, neuron: NeuronId, head: HeadId) -> float | None:
+    """The median pre-activation that the neuron loses when the head is removed, over its prompts;
+    None where no removal is stored."""
+    rows = store.median_effects(EFFECT_KIND)
+    mine = rows.loc[
+        (rows["layer"] == neuron.layer)
+        & (rows["neuron"] == neuron.index)
+        & (rows["head_layer"] == head.layer)
+        & (rows["head"] == head.index),
+        "effect",
+    ].tolist()
+    return float(mine[0]) if mine else None
 
 
 def _pairs(store: Store, split: str) -> pd.DataFrame:
-    rows = store.pairs(split)
+    rows = _measured(store, split)
     texts = store.token_texts
     neurons = [NeuronId(int(a), int(b)) for a, b in zip(rows["layer"], rows["neuron"], strict=True)]
     heads = zip(rows["head_layer"], rows["head"], strict=True)
@@ -67,6 +93,10 @@ def _pairs(store: Store, split: str) -> pd.DataFrame:
             "share": rows["share"].astype(float),
             "contribution": rows["mean_attribution"].astype(float),
             "shown": ["–" if pd.isna(v) else signed(float(v)) for v in rows["mean_attribution"]],
+            "score": rows["score"],
+            "shown_score": [number(v) for v in rows["score"]],
+            "effect": rows["effect"],
+            "shown_effect": ["–" if pd.isna(v) else signed(float(v)) for v in rows["effect"]],
             "n_active": rows["n_active"],
             "n_prompts": rows["n_prompts"],
             "studied": rows["studied"].astype(bool),
@@ -156,8 +186,8 @@ def read_sort(sort: str | None) -> tuple[str, str]:
 def map_tables(
     store: Store, split: str, measure: str, rows: str, columns: str, max_cells: int = MAX_CELLS
 ) -> MapTables:
-    """Pairs and layout. `measure` is `share` or `contribution`, `rows` one of ROW_SORTS, `columns`
-    one of COLUMN_SORTS."""
+    """Pairs and layout. `measure` is one of MEASURES, `rows` one of ROW_SORTS, `columns` one of
+    COLUMN_SORTS."""
     pairs = _pairs(store, split)
     shape = store.shape
     reach = max((shape.n_reaching_heads(int(layer)) for layer in set(pairs["layer"])), default=0)
@@ -173,7 +203,7 @@ def map_tables(
         pairs=in_view,
         labels=dict(zip(pairs["neuron"], pairs["name"], strict=True)),
         order=MapOrder(tuple(blocks[0]), tuple(blocks[1]), tuple(ordered), columns != "total"),
-        limit=signed_limit(pairs["contribution"].dropna()),
+        limit=signed_limit(pairs[measure].dropna()),
         n_heads=shape.n_layers * shape.n_heads,
         note=note,
         n_pairs=len(pairs),

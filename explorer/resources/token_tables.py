@@ -31,8 +31,8 @@ class TokenTables:
     """By rank: `rank layer neuron congruence kind` (missing: not studied) and `writes` (texts)."""
     heads: pd.DataFrame
     """A row a studied neuron of these and a head that can reach it, on the train prompts: `rank layer
-    neuron head_layer head n_active n_prompts share mean_attribution studied`; studied pairs first,
-    then by share, then by mean contribution."""
+    neuron head_layer head n_active n_prompts share mean_attribution studied score`; studied pairs
+    first, then by score (missing last), by share, by mean contribution."""
 
     @cached_property
     def ids(self) -> list[NeuronId]:
@@ -48,8 +48,8 @@ class TokenTables:
 
     @cached_property
     def best_heads(self) -> pd.DataFrame:
-        """One row a neuron that has studied heads: the one with the highest share active, the higher
-        mean contribution on ties."""
+        """One row a neuron that has studied heads: the one with the highest score; without scores, or
+        on ties, with the highest share active, then mean contribution."""
         first = ~self.heads.duplicated(["layer", "neuron"])  # studied ones come first
         return self.heads.loc[first & self.heads["studied"]]
 
@@ -57,7 +57,7 @@ class TokenTables:
     def table(self) -> pd.DataFrame:
         """The page's table: a row a neuron, missing what is not stored."""
         rows = self.neurons.merge(
-            self.best_heads[["layer", "neuron", "head_layer", "head", "share"]],
+            self.best_heads[["layer", "neuron", "head_layer", "head", "share", "score"]],
             on=["layer", "neuron"], how="left",
         )  # fmt: skip
         return pd.DataFrame(
@@ -71,13 +71,14 @@ class TokenTables:
                     for layer, head in zip(rows["head_layer"], rows["head"], strict=True)
                 ],
                 "share active": rows["share"].astype(float),
+                "score": rows["score"].astype(float),
                 "studied": rows["kind"].notna(),
             }
         )
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """The pairs worth a lollipop: studied ones by share, then the most active of the others."""
+        """The pairs worth a lollipop: studied ones by score, then the most active of the others."""
         studied = self.heads[self.heads["studied"]]
         others = self.heads[~self.heads["studied"] & (self.heads["share"] > 0)]
         n_others = min(len(others), max(N_NOT_STUDIED, N_PAIRS - len(studied)))
@@ -89,7 +90,7 @@ class TokenTables:
         neurons = [
             NeuronId(int(a), int(b)) for a, b in zip(rows["layer"], rows["neuron"], strict=True)
         ]
-        columns = ["n_active", "n_prompts", "share", "mean_attribution", "studied"]
+        columns = ["n_active", "n_prompts", "share", "mean_attribution", "studied", "score"]
         names = {"head": heads, "neuron": [n.label for n in neurons], "neuron_id": list(map(str, neurons)),
                  "head_id": [label.replace(" ", "") for label in heads]}  # fmt: skip
         return pd.DataFrame(names).join(rows.loc[:, columns].reset_index(drop=True))
@@ -101,7 +102,10 @@ def token_tables(store: Store, token_id: int) -> TokenTables:
     neurons = store.token_neurons(token_id)
     neurons["writes"] = [[visible(texts[int(i)]) for i in ids] for ids in neurons["writes"]]
     heads = neurons[["rank", "layer", "neuron"]].merge(store.pairs("train"), on=["layer", "neuron"])
-    order = ["studied", "share", "mean_attribution"]
+    keys = ["layer", "neuron", "head_layer", "head"]
+    scores = store.pair_scores(store.main_explainer() or "")[[*keys, "score"]]
+    heads = heads.merge(scores, on=keys, how="left").astype({"score": float})
+    order = ["studied", "score", "share", "mean_attribution"]
     heads = heads.sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
     return TokenTables(token_id, neurons, heads)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from explorer import selection
+from explorer.charts.explanation_text import explanation_html
 from explorer.charts.glossary import define
 from explorer.charts.map_heatmap import PICK, map_heatmap
 from explorer.charts.prompt_strips import StripColumns, strips_html
@@ -16,18 +18,21 @@ from explorer.charts.style import signed
 from explorer.components import frame
 from explorer.components.chips import token_chip
 from explorer.components.figure import figure
+from explorer.components.head_words import ONE_CLASS
 from explorer.components.link_check import own_token
 from explorer.components.metrics import Metric, metrics
 from explorer.components.neuron_picker import choose_neuron
 from explorer.components.prompt_table import prompt_table
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
+from explorer.resources.head_words import explained, prompt_texts
 from explorer.resources.map_tables import (
     COLUMN_SORTS,
     MEASURES,
     ROW_SORTS,
     MapTables,
     map_tables,
+    median_effect,
     read_sort,
 )
 from explorer.resources.neuron_tables import (
@@ -39,7 +44,21 @@ from explorer.resources.neuron_tables import (
 from explorer.resources.prompt_rows import attention_strips
 from explorer.selection import Selection
 
-_MEASURE_NAMES = {"share": "Share active", "contribution": "Mean contribution"}
+_MEASURE_NAMES = {
+    "share": "Share active",
+    "contribution": "Mean contribution",
+    "score": "Score",
+    "effect": "Effect of removal",
+}
+_CAPTIONS = {
+    "share": "Share of the neuron's train prompts in which the head is active.",
+    "contribution": "Mean contribution to the pre-activation over all the neuron's train prompts.",
+    "score": "Balanced accuracy of the pair's explanation on test prompts.",
+    "effect": "Median pre-activation that the neuron loses when the head is removed (zero-last), over all "
+    "its prompts.",
+}
+_DEFINED = {"share": "Share active", "contribution": "Contribution", "score": "Score",
+            "effect": "Removing it"}  # fmt: skip
 _ROW_NAMES = {"layer": "Layer", "token": "Token", "similar": "Similar heads"}
 _COLUMN_NAMES = {"layer": "Layer", "total": "Total"}
 
@@ -103,12 +122,12 @@ def _pick(store: Store, key: str) -> None:
 def _heatmap(store: Store, tables: MapTables, measure: str, chosen: Selection) -> None:
     head = None if chosen.head is None else chosen.head.label
     key = f"map-{store.run_id}-{chosen.neuron}-{head}-{measure}-{chosen.sort}"
-    if measure == "share":
-        caption = "Share of the neuron's train prompts in which the head is active."
-        text = define("Share active", store.manifest)
-    else:
-        caption = "Mean contribution to the pre-activation over all the neuron's train prompts."
-        text = define("Contribution", store.manifest)
+    caption, text = _CAPTIONS[measure], define(_DEFINED[measure], store.manifest)
+    if measure in ("score", "effect"):
+        n_pairs = tables.pairs[measure].notna().tolist().count(True)
+        caption += (
+            f" {n_pairs:,} pairs have one; the rest are pale." if n_pairs else " No pair has one."
+        )
     figure(
         _MEASURE_NAMES[measure],
         partial(
@@ -148,6 +167,28 @@ def _two_prompts(tables: NeuronTables, head: HeadId) -> None:
         frame.go("live", prompt=opened, text=None, pos=None)
 
 
+def _words(store: Store, neuron: NeuronId, head: HeadId) -> None:
+    """The pair's explanation with its score and what chance would score."""
+    told = explained(store, neuron, head, None, prompt_texts(store, neuron))
+    if told is None:
+        frame.empty("No explanation is stored for this pair.")
+        return
+    st.html(f'<div class="nt-card-words">{explanation_html(told.text)}</div>')
+    if told.score is None or told.score.score is None:
+        frame.empty(
+            ONE_CLASS if told.score is not None else "It was not held against test prompts."
+        )
+        return
+    n_right = told.score.tp + told.score.tn
+    parts = [f"{n_right} of {told.score.n_verdicts} test prompts right"]
+    parts += [f"{html.escape(r.name)} {html.escape(r.shown)}" for r in told.references[1:]]
+    score = html.escape(told.references[0].shown)
+    frame.empty(
+        f'<b style="color:var(--nt-ink)">Score {score}</b>: {" · ".join(parts)}. Explainer '
+        f"{html.escape(told.explainer)}."
+    )
+
+
 def _card(store: Store, neuron: NeuronId, head: HeadId) -> None:
     tables = neuron_tables(store, neuron, "train")
     token = "" if tables is None else f" {token_chip(tables.token)}"
@@ -161,15 +202,19 @@ def _card(store: Store, neuron: NeuronId, head: HeadId) -> None:
         )
         return
     n_active, n = int(row["n_active"]), int(row["n_prompts"])
-    mean = row["mean_attribution"]
+    mean, removed = row["mean_attribution"], median_effect(store, neuron, head)
     metrics(
         [
             Metric("Share active", f"{100 * n_active / n:.0f} %" if n else "–", f"{n_active} of {n}",
                    define("Share active", store.manifest)),
             Metric("Contribution", signed(float(mean)) if n else "–", "mean",
                    define("Contribution", store.manifest)),
+            Metric("Removed", "–" if removed is None else signed(-removed),
+                   "" if removed is None else "median", define("Removing it", store.manifest)),
         ]
     )  # fmt: skip
+    if row["studied"]:
+        _words(store, neuron, head)
     if not row["studied"]:
         frame.empty("Not studied: it is not active in 25–75 % of train prompts.")
     if n:

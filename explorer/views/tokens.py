@@ -85,8 +85,11 @@ def _heads(store: Store, tables: TokenTables, chosen: Selection) -> None:
         partial(head_lollipops, tables.pairs, neuron=str(chosen.neuron)),
         tables.pairs.drop(columns=["neuron_id", "head_id"]).rename(columns=_PAIR_NAMES),
         key="token-heads",
-        help=define("Share active", store.manifest) + " " + define("Active", store.manifest),
-        caption="Share of prompts in which the head is active. Shaded: 25–75 %, studied.",
+        help=" ".join(define(name, store.manifest) for name in ("Share active", "Active", "Score")),
+        caption="Share of prompts in which the head is active. Shaded: 25–75 %, studied. Right: the score "
+        "of the pair's explanation."
+        if any(tables.pairs["score"].notna().tolist())
+        else "Share of prompts in which the head is active. Shaded: 25–75 %, studied.",
         on_select=_pick_pair,
         selection_mode=PICK,
     )

@@ -100,6 +100,60 @@ def test_the_measure_is_picked_and_kept_in_the_url(seeded: Store) -> None:
     assert app.query_params["measure"] == "contribution"
 
 
+@pytest.mark.parametrize(("measure", "low"), [("score", 0.5), ("effect", None)])
+def test_score_and_effect_of_each_studied_pair(
+    seeded: Store, measure: str, low: float | None
+) -> None:
+    app = open_page("map", measure=measure)
+    spec, frames = chart(app, "Heatmap of")
+    colour = spec["layer"][0]["encoding"]["color"]["condition"]
+    assert colour["field"] == measure
+    assert colour["scale"]["domain"][0] == (low or -colour["scale"]["domain"][1])
+    cells = widest(frames, "neuron", "head", measure).set_index(["neuron", "head"])
+    found = cells[measure].dropna()
+    if measure == "score":
+        rows = seeded.pair_scores(str(seeded.main_explainer())).dropna(subset="score")
+    else:
+        rows = seeded.median_effects("zero-last")
+    assert len(found) == len(rows) > 10
+    for row in rows.to_dict("records"):
+        pair = (
+            str(NeuronId(int(row["layer"]), int(row["neuron"]))),
+            HeadId(int(row["head_layer"]), int(row["head"])).label,
+        )
+        assert found[pair] == pytest.approx(row[measure], abs=1e-6)
+    assert cells[measure].isna().any()  # pairs that are not studied have none
+    assert f"{len(found)} pairs have one" in " ".join(c.value for c in app.caption)
+
+
+def test_the_card_shows_words_score_and_nulls(seeded: Store) -> None:
+    rows = seeded.pair_scores(str(seeded.main_explainer())).dropna(subset=["score", "shuffle"])
+    row = rows.iloc[-1].to_dict()
+    neuron = NeuronId(int(row["layer"]), int(row["neuron"]))
+    head = HeadId(int(row["head_layer"]), int(row["head"]))
+    text = text_of(open_page("map", neuron=str(neuron), head=str(head)))
+    words = seeded.explanations(neuron, head)
+    mine = words.loc[words["explainer"] == seeded.main_explainer(), "text"].tolist()[0]
+    assert mine in text
+    assert f"Score {row['score']:.2f}" in text
+    n = row["tp"] + row["fp"] + row["tn"] + row["fn"]
+    assert f"{row['tp'] + row['tn']} of {n} test prompts right" in text
+    assert f"Shuffled activity {row['shuffle']:.2f}" in text
+
+
+def test_a_run_without_words_or_removals_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tables(explainer="none")
+    changed["ablations"] = changed["ablations"].slice(0, 0)
+    store_copy(tmp_path, "bare", changed)
+    monkeypatch.setenv("EXPLORER_STORE", str(tmp_path))
+    for measure in ("score", "effect"):
+        app = open_page("map", measure=measure)
+        assert "No pair has one." in " ".join(c.value for c in app.caption)
+    assert "No explanation is stored for this pair." in text_of(app)
+
+
 def test_no_neuron_no_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = tables()
     for name in ("studied_neurons", "head_activity"):

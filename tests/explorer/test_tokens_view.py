@@ -135,10 +135,21 @@ def test_arrow_keys_move_through_the_table_and_stop_at_its_ends(folder: Path) ->
     assert at.query_params["neuron"] == "L5N7"
 
 
+def _scores(store: Store) -> dict[tuple[int, ...], float]:
+    rows = store.sql(
+        "SELECT layer, neuron, head_layer, head, score FROM head_scores "
+        "WHERE explainer = ? AND score IS NOT NULL",
+        (store.manifest["explainer"],),
+    )
+    return {tuple(map(int, row[:4])): float(row[4]) for row in rows.to_numpy()}
+
+
 def test_the_table_says_what_is_stored_and_nothing_else(store: Store) -> None:
     token = store.token_id(" come")
     assert token is not None
     found = token_tables(store, token)
+    scores = _scores(store)
+    assert found.table["score"].notna().any()
     assert found.table["rank"].tolist() == list(range(1, 21))
     assert found.table["congruence"].is_monotonic_decreasing
     for place, neuron in enumerate(found.ids):
@@ -150,8 +161,16 @@ def test_the_table_says_what_is_stored_and_nothing_else(store: Store) -> None:
             assert row["best head"] is None or pd.isna(row["best head"])
             assert pd.isna(row["share active"])
             continue
-        top = studied[studied["share"] == studied["share"].max()]
-        best = top.sort_values("mean_attribution", ascending=False).iloc[0]
+        heads = zip(studied["head_layer"], studied["head"], strict=True)
+        mine = studied.assign(
+            score=[scores.get((neuron.layer, neuron.index, int(a), int(b)), -1.0) for a, b in heads]
+        )
+        order = ["score", "share", "mean_attribution"]
+        best = mine.sort_values(order, ascending=False).iloc[0]
+        if best["score"] < 0:
+            assert pd.isna(row["score"])
+        else:
+            assert row["score"] == pytest.approx(best["score"])
         assert row["best head"] == HeadId(int(best["head_layer"]), int(best["head"])).label
         assert row["share active"] == pytest.approx(best["share"])
 
@@ -162,7 +181,10 @@ def test_pairs_are_studied_first_and_never_more_than_are_drawn(store: Store) -> 
     pairs = token_tables(store, token).pairs
     assert 0 < len(pairs) <= N_PAIRS
     assert pairs["studied"].tolist() == sorted(pairs["studied"], reverse=True)
-    assert pairs.loc[pairs["studied"], "share"].is_monotonic_decreasing
+    scores = pairs.loc[pairs["studied"], "score"].dropna()
+    assert len(scores) > 1
+    assert scores.is_monotonic_decreasing
+    assert not pairs.loc[pairs["studied"], "score"].isna().tolist()[0]
     assert pairs.loc[pairs["studied"], "share"].between(0.25, 0.75).all()
     assert (pairs.loc[~pairs["studied"], "share"] > 0).all()
     for pair in pairs.itertuples():
@@ -215,6 +237,13 @@ def test_the_figures_are_valid_and_described(store: Store, palette) -> None:
     assert "most in layer 5" in bars["description"]
     assert str(len(found.pairs)) in lollipops["description"]
     assert palette.teal in json.dumps(bars)
+    right = next(
+        frame for frame in lollipops["datasets"].values() if frame and "status" in frame[0]
+    )
+    assert [row["status"] for row in right] == [
+        f"{pair.score:.2f}" if pair.studied and pair.score == pair.score else "–" if pair.studied
+        else "not studied" for pair in found.pairs.itertuples()
+    ]  # fmt: skip
     bold = lollipops["layer"][1]["encoding"]["y"]["axis"]["labelFontWeight"]["condition"]
     chosen = found.pairs[found.pairs["neuron_id"] == "L5N7"]
     assert bold["test"]["oneOf"] == [f"{head} → L5 N7" for head in chosen["head"]] != []

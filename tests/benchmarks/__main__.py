@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import app_speed, job_speed, model_speed
+from tests.benchmarks import ablation_speed, app_speed, channel_speed, job_speed, model_speed
 from tests.benchmarks.measure import table
 
 
@@ -20,6 +20,8 @@ def main() -> int:
         # The job first: the memory of a child process is counted from that of this one.
         store, found = job_speed.rows(Path(folder) / "runs")
         found += model_speed.rows(Path(folder) / "gpt2-small-shape")
+        found += channel_speed.rows(Path(folder) / "gpt2-small-shape")
+        found += ablation_speed.rows(store)
         found += app_speed.rows(store)
     sys.stdout.write(table(found) + "\n")
     return 0

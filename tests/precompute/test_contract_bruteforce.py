@@ -12,32 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pytest
 
 from tests.precompute import plain_contract as contract
-from tests.precompute.contract_case import N_RANDOM, Case, corpus_texts, make_case
-from tests.precompute.plain_contract import Options
-
-
-@pytest.fixture(scope="module", params=["sequential", "parallel"])
-def case(
-    request: pytest.FixtureRequest, gpt2_folder: Path, neox_folder: Path,
-    write_corpus: Callable[..., Path], publish: Callable[..., duckdb.DuckDBPyConnection],
-) -> Case:  # fmt: skip
-    if request.param == "sequential":
-        options = Options((1, 2), 4, (), ((0, 3), (2, 9)), 4, 9, 9, 0.8, None)
-        return make_case(
-            gpt2_folder, {"train": corpus_texts(0)}, write_corpus, publish, options,
-            {"layers": "last:2", "seed": 5},
-        )  # fmt: skip
-    options = Options((0, 2), 4, (), ((1, 60),), 4, 8, 7, 0.9, 5)
-    corpora = {"train": corpus_texts(0), "test": corpus_texts(12)[:24]}
-    return make_case(
-        neox_folder, corpora, write_corpus, publish, options,
-        {"layers": "0,2", "active_rule": "top:5"},
-    )  # fmt: skip
+from tests.precompute.contract_case import N_RANDOM, Case
 
 
 def close(found: Any, expected: Any) -> None:

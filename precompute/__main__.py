@@ -20,6 +20,9 @@ STAGES = {
     "scan": "Reading the corpus",
     "prompts": "Truncating prompts",
     "heads": "Attributing to heads",
+    "ablations": "Removing heads",
+    "explanations": "Explaining heads",
+    "channels": "Channels between heads",
     "publish": "Publishing the store",
 }
 
@@ -28,7 +31,7 @@ def run_job(config: JobConfig) -> Path:
     """The whole job, as the list of its stages. Returns the path of the published store."""
     from precompute import prepare, publish
     from precompute.progress import Display
-    from precompute.stages import heads, neurons, prompts, scan
+    from precompute.stages import ablations, channels, explanations, heads, neurons, prompts, scan
 
     begin = datetime.now(UTC)
     with Display(STAGES) as display:
@@ -45,10 +48,12 @@ def run_job(config: JobConfig) -> Path:
             found = scan.run(job, studied)
             kept = prompts.run(job, studied, found)
             attributed = heads.run(job, studied, kept)
-            path, rows = publish.run(
-                job, rankings, studied, found, kept, attributed, begin, plan.name
-            )
-            prepare.clean_up(job)
+            ablated = ablations.run(job, studied, kept, attributed)
+            explained = explanations.run(job, studied, kept, attributed)
+            components, weights = channels.run(job, studied, kept, attributed)
+            shards = publish.Shards(kept, attributed, (ablated, explained, components), weights)
+            path, rows = publish.run(job, rankings, studied, found, shards, begin, plan.name)
+            prepare.clean_up(job, explanations.n_failures(explained))
     display.summary(rows, found.n_tokens_now)
     for line in job.continued():
         display.say(line)

@@ -145,7 +145,13 @@ def _tidied(work: Path) -> Iterator[None]:
         remove_if_empty(work)
 
 
-def clean_up(job: Job) -> None:
-    """Remove the shards of a published run."""
+def clean_up(job: Job, n_failed: int) -> None:
+    """Remove the shards of a published run, unless explanations failed that may be asked again."""
+    if n_failed:
+        job.display.say(
+            f"{n_failed:,} explanations or verdicts failed; the same command with --force asks for "
+            f"these alone and publishes a new store (until then {job.work} keeps the rest)"
+        )
+        return
     for folder in job.folders:
         folder.remove()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from explorer.core.model import library_versions
 from explorer.core.runs import short_name
@@ -18,6 +20,18 @@ from precompute.config import parse_layers
 from precompute.job import Job, StudiedNeuron
 from precompute.stages.neurons import CongruenceTables
 from precompute.stages.scan import ScanResult
+
+
+@dataclass(frozen=True)
+class Shards:
+    """What the stages made, shard by shard of prompts; `others` are tables named as in the store,
+    with the prompt's row in its shard as `prompt` where the store has `prompt_id`."""
+
+    prompts: list[Tables]
+    heads: list[Tables]
+    others: tuple[list[Tables], ...] = ()
+    whole_model: Tables = field(default_factory=dict)
+    """Tables of the whole model, as the store has them."""
 
 
 def code_version() -> str:
@@ -34,20 +48,19 @@ def _with_ids(table: pa.Table, first: int) -> pa.Table:
 
 
 def _shifted(table: pa.Table, first: int) -> pa.Table:
-    """A shard's rows with the local `prompt` index turned into `prompt_id`."""
-    ids = pa.array([first + i for i in table.column("prompt").to_pylist()], pa.int32())
-    return table.set_column(0, "prompt_id", ids)
+    """A shard's rows with the local `prompt` index, where there is one, turned into `prompt_id`."""
+    at = table.schema.get_field_index("prompt")
+    if at < 0:
+        return table
+    ids = pc.add(table.column(at).cast(pa.int32()), pa.scalar(first, pa.int32()))
+    return table.set_column(at, "prompt_id", ids)
 
 
-def _joined(parts: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(parts)
-
-
-def prompt_tables(prompts: list[Tables], heads: list[Tables]) -> Tables:
+def prompt_tables(shards: Shards) -> Tables:
     """The tables that hang on prompts, with ids that count over all shards."""
     joined: dict[str, list[pa.Table]] = {}
     first = 0
-    for kept, found in zip(prompts, heads, strict=True):
+    for kept, found, *others in zip(shards.prompts, shards.heads, *shards.others, strict=True):
         rows = kept["prompts"]
         for name in found["prompt_facts"].column_names:
             rows = rows.append_column(name, found["prompt_facts"].column(name))
@@ -55,14 +68,16 @@ def prompt_tables(prompts: list[Tables], heads: list[Tables]) -> Tables:
             "prompts": _with_ids(rows, first),
             "truncation_curves": _with_ids(kept["truncation_curves"], first),
             "head_attributions": _with_ids(found["head_attributions"], first),
-            "active_heads": _shifted(found["active_heads"], first),
-            "head_attention": _shifted(found["head_attention"], first),
-            "head_activity": found["head_activity"],
-        }
+            **{name: _shifted(found[name], first)
+               for name in ("active_heads", "head_attention", "head_activity")},
+        }  # fmt: skip
         for name, table in shard.items():
             joined.setdefault(name, []).append(table)
+        for tables in others:
+            for name, table in tables.items():
+                joined.setdefault(name, []).append(_shifted(table, first))
         first += rows.num_rows
-    return {name: _joined(parts) for name, parts in joined.items()}
+    return {name: pa.concat_tables(parts) for name, parts in joined.items()}
 
 
 def studied_table(studied: list[StudiedNeuron]) -> pa.Table:
@@ -116,8 +131,7 @@ def run(
     rankings: CongruenceTables,
     studied: list[StudiedNeuron],
     scan: ScanResult,
-    prompts: list[Tables],
-    heads: list[Tables],
+    shards: Shards,
     begin: datetime,
     name: str,
 ) -> tuple[Path, dict[str, int]]:
@@ -131,7 +145,8 @@ def run(
             ),
             "studied_neurons": studied_table(studied),
             **rankings.tables([i for i, text in enumerate(texts) if text]),
-            **prompt_tables(prompts, heads),
+            **prompt_tables(shards),
+            **shards.whole_model,
         }
         unfinished = job.work / "store.partial"
         unfinished.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ def test_retry_after_is_obeyed_to_the_second(asking: Asking) -> None:
     asking.server.faults.append(status(429, {"Retry-After": "1"}))
     begin = time.monotonic()
     asking.explain()
-    assert 0.95 < time.monotonic() - begin < 3
+    assert time.monotonic() - begin > 0.95  # without the header it is half a second at most
 
 
 LASTING: dict[str, tuple[Behaviour, str]] = {
@@ -111,7 +111,7 @@ def test_a_reply_that_never_ends_is_given_up(asking: Asking) -> None:
     asking.server.behave = drips
     begin = time.monotonic()
     assert "no whole reply within 0.5 s" in asking.failure()
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 8  # the server would go on for ten seconds
 
 
 USELESS: dict[str, tuple[Behaviour, str]] = {

@@ -155,7 +155,7 @@ def test_a_server_that_is_not_there(
         begin = time.monotonic()
         outcome = call(*attempt, "--openai-base-url", address)
     refused_before_the_corpus(outcome, 1, "cannot reach", address, "start the server")
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 def test_an_address_without_its_end(attempt: Call, server: LlmServer) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explorer.core.ablation import HeadMeans, Removal, Replacements, ReplacementSums
-from explorer.core.analysis import token_ranks
+from explorer.core.analysis import token_probabilities
 from explorer.core.model import LanguageModel
 from explorer.core.model_ablation import Sweep, Swept, batches_of_removals, clean_sums
 from explorer.core.model_blocks import Blocks
@@ -90,7 +90,7 @@ def _probabilities(
 ) -> Float[Tensor, " row"]:
     rows = max(1, _LOGITS_AT_ONCE // blocks.model.shape.d_vocab)
     return torch.cat([
-        token_ranks(blocks.logits(final[i : i + rows]), token_ids[i : i + rows])[0]
+        token_probabilities(blocks.logits(final[i : i + rows]), token_ids[i : i + rows])
         for i in range(0, len(token_ids), rows)
     ])  # fmt: skip
 

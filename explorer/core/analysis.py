@@ -103,14 +103,20 @@ class SuffixCurve:
     keep_ratio: float
 
 
+def token_probabilities(
+    logits: Float[Tensor, "batch vocab"], token_ids: Sequence[int]
+) -> Float[Tensor, " batch"]:
+    """Probability of each row's token: softmax over the whole vocabulary."""
+    ids = torch.as_tensor(list(token_ids), device=logits.device)[:, None]
+    return logits.softmax(-1).gather(1, ids)[:, 0]
+
+
 def token_ranks(
     logits: Float[Tensor, "batch vocab"], token_ids: Sequence[int]
 ) -> tuple[Float[Tensor, " batch"], Tensor]:
-    """Probability of each row's token (softmax over the whole vocabulary) and its rank, 1 + the
-    number of tokens with a higher logit."""
-    ids = torch.as_tensor(list(token_ids), device=logits.device)[:, None]
-    own = logits.gather(1, ids)
-    return logits.softmax(-1).gather(1, ids)[:, 0], 1 + (logits > own).sum(1)
+    """Probability of each row's token and its rank, 1 + the number of tokens with a higher logit."""
+    own = logits.gather(1, torch.as_tensor(list(token_ids), device=logits.device)[:, None])
+    return token_probabilities(logits, token_ids), 1 + (logits > own).sum(1)
 
 
 def active_of(heads: Float[Tensor, "batch layer head"], rule: ActiveRule) -> list[list[HeadId]]:

@@ -19,7 +19,7 @@ from explorer.core.ablation_effects import (
     removal_effects,
     replacements_for,
 )
-from explorer.core.analysis import NextToken, next_tokens, token_ranks
+from explorer.core.analysis import NextToken, next_tokens, token_probabilities, token_ranks
 from explorer.core.model import LanguageModel
 from explorer.core.model_ablation import Sweep
 from explorer.core.model_blocks import Blocks
@@ -92,7 +92,7 @@ def ablate_prompt(
         assert swept.traces is not None
         (trace,) = swept.traces
         parts = trace.attribute(slice(0, 1), model.reader(neuron), neuron.layer)
-        clean = token_ranks(blocks.logits(swept.clean_final), [token_id])[0]
+        clean = token_probabilities(blocks.logits(swept.clean_final), [token_id])
     assert trace.logits is not None
     probability, rank = token_ranks(trace.logits, [token_id])
     shape = model.shape

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -40,9 +41,10 @@ class _Shard:
     alone: list[Removal]
     """Of the neuron itself, one for each prompt in its order."""
 
-    @property
+    @cached_property
     def removals(self) -> list[Removal]:
-        return [*self.singles, *self.joints, *self.alone]
+        """Each once: where one studied head is the only active one, single and joint are the same."""
+        return list(dict.fromkeys([*self.singles, *self.joints, *self.alone]))
 
 
 def _heads_by_prompt(table: pa.Table, n_prompts: int) -> list[tuple[HeadId, ...]]:
@@ -94,8 +96,11 @@ def _floats(values: np.ndarray) -> pa.Array:
 
 def _tables(shard: _Shard, deltas: np.ndarray) -> Tables:
     """`deltas`: `[removal 3]`, in the order of `shard.removals`."""
-    n, m = len(shard.singles), len(shard.singles) + len(shard.joints)
-    single, joint, alone = deltas[:n], deltas[n:m], deltas[m:]
+    place = {removal: i for i, removal in enumerate(shard.removals)}
+    single, joint, alone = (
+        deltas[[place[removal] for removal in removals]]
+        for removals in (shard.singles, shard.joints, shard.alone)
+    )
     heads = [removal.heads[0] for removal in shard.singles]
     return {
         "ablations": pa.table({

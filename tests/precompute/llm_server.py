@@ -11,6 +11,7 @@ import json
 import socket
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,19 @@ def honest(call: Call) -> None:
     else:
         active = WORD in call.question
         call.say(json.dumps({"active": active}) if is_structured else "yes" if active else "no")
+
+
+def inventive(call: Call) -> None:
+    """Another explanation for every question, and a verdict for every prompt that nobody could guess."""
+    mark = zlib.crc32(call.question.encode())
+    if call.is_explanation:
+        call.say(json.dumps({"explanation": f"{EXPLANATION} Number {mark}."}))
+    else:
+        call.say(json.dumps({"active": judged_active(call.question)}))
+
+
+def judged_active(question: str) -> bool:
+    return zlib.crc32(question.encode()) % 2 == 1
 
 
 def says(content: Any, finish: str = "stop", **message: Any) -> Behaviour:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,12 @@ from precompute.explainers.openai_endpoint import Endpoint
 from precompute.explainers.openai_spending import Prices, Spending
 from precompute.explainers.protocol import Example, ExplainerFailure, Explanation, Verdict
 from precompute.explainers.reply_log import ReplyLog
+from tests.precompute.calling import Outcome, manifest, tables
 from tests.precompute.llm_server import LlmServer
 
 KEY = "sk-secret-0123456789abcdef"
+EXPLAINED = ("explanations", "classifications", "head_scores", "score_nulls", "failures")
+"""The tables that explainers write."""
 TOKEN = " go"
 ACTIVE = [Example((f"{i} we", " danced", " and"), 0.9 - 0.1 * i) for i in range(3)]
 INACTIVE = [Example((f"{i} we", " sat", " and"), 0.2 + 0.1 * i) for i in range(3)]
@@ -81,3 +85,16 @@ class Asking:
 
     def reasons(self, prompts: Sequence[Example]) -> list[str]:
         return [str(v) for v in self.classify(prompts) if isinstance(v, ExplainerFailure)]
+
+
+def everything(outcome: Outcome, folder: Path) -> str:
+    """All that a run left: both streams, every file, every value of the store."""
+    files = [path.read_bytes().decode("utf-8", "replace")
+             for path in folder.rglob("*") if path.is_file()]  # fmt: skip
+    rows = json.dumps(tables(outcome.store), default=str) + json.dumps(manifest(outcome.store))
+    return "\n".join([outcome.stdout, outcome.stderr, rows, *files])
+
+
+def rest_of(store: Path) -> dict[str, Any]:
+    """The tables that no explainer writes."""
+    return {name: rows for name, rows in tables(store).items() if name not in EXPLAINED}

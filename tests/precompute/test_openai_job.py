@@ -8,7 +8,6 @@ import signal
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,18 +31,19 @@ from tests.precompute.llm_server import (
     LlmServer,
     echoes_key,
     honest,
+    inventive,
+    judged_active,
     rejects,
     says,
     serving,
     status,
 )
 from tests.precompute.llm_server import Call as Request
-from tests.precompute.openai_asking import KEY
+from tests.precompute.openai_asking import EXPLAINED, KEY, everything, rest_of
 
 Call = tuple[object, ...]
 PREFLIGHT = 1
 """Calls before the run, to see that the endpoint answers."""
-EXPLAINED = ("explanations", "classifications", "head_scores", "score_nulls", "failures")
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +55,6 @@ def words(quick_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Call:
         "--model", quick_model, "--corpus", corpus, *QUICK, "--prompts", "4", "--candidates", "8",
         "--active-rule", "top:3", "--explainer", "openai", "--openai-model", "tiny",
     )  # fmt: skip
-
-
-def inventive(call: Request) -> None:
-    """Another explanation for every question, and a verdict for every prompt that nobody could guess."""
-    mark = zlib.crc32(call.question.encode())
-    if call.is_explanation:
-        call.say(json.dumps({"explanation": f"{EXPLANATION} Number {mark}."}))
-    else:
-        call.say(json.dumps({"active": judged_active(call.question)}))
-
-
-def judged_active(question: str) -> bool:
-    return zlib.crc32(question.encode()) % 2 == 1
 
 
 @pytest.fixture(scope="module")
@@ -102,19 +89,6 @@ def undisturbed(
         outcome = call(*words, *prices, "--out", tmp_path_factory.mktemp("undisturbed"))
     assert outcome.status == 0, outcome.stderr
     return outcome, one_server.n_calls - PREFLIGHT
-
-
-def everything(outcome: Outcome, folder: Path) -> str:
-    """All that a run left: both streams, every file, every value of the store."""
-    files = [path.read_bytes().decode("utf-8", "replace")
-             for path in folder.rglob("*") if path.is_file()]  # fmt: skip
-    rows = json.dumps(tables(outcome.store), default=str) + json.dumps(manifest(outcome.store))
-    return "\n".join([outcome.stdout, outcome.stderr, rows, *files])
-
-
-def rest_of(store: Path) -> dict[str, Any]:
-    """The tables that no explainer writes."""
-    return {name: rows for name, rows in tables(store).items() if name not in EXPLAINED}
 
 
 # --- what the store holds -------------------------------------------------------------------

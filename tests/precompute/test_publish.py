@@ -21,7 +21,7 @@ from explorer.core.schema import SCHEMA_VERSION
 from explorer.core.store import Store
 from precompute import publish
 from precompute.config import JobConfig
-from precompute.stages import heads, prompts
+from precompute.stages import ablations, heads, prompts
 from tests.precompute.calling import QUICK, Outcome, call, manifest, stores, tables
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -106,7 +106,9 @@ def test_the_manifest_says_when_with_what_and_how_long(
 ) -> None:
     start, end = (datetime.fromisoformat(facts[name]) for name in ("start", "end"))
     assert start.utcoffset() == end.utcoffset() == timedelta(0)
-    assert set(facts["seconds"]) == {"congruence", "scan", "prompts", "heads"}
+    assert set(facts["seconds"]) == {
+        "congruence", "scan", "prompts", "heads", "ablations", "explanations", "channels",
+    }  # fmt: skip
     assert 0 < sum(facts["seconds"].values()) <= (end - start).total_seconds()
     assert facts["schema_version"] == SCHEMA_VERSION
     assert facts["code_version"] == publish.code_version()
@@ -174,8 +176,8 @@ def test_prompt_ids_hold_over_any_number_of_shards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Four neurons in four shards: what hangs on a prompt still hangs on the same one."""
-    monkeypatch.setattr(prompts, "NEURONS_A_SHARD", 1)
-    monkeypatch.setattr(heads, "NEURONS_A_SHARD", 1)
+    for stage in (prompts, heads, ablations):
+        monkeypatch.setattr(stage, "NEURONS_A_SHARD", 1)
     found, whole = tables(call(*quick_call, "--out", tmp_path).store), tables(quick_run.store)
     assert [row[0] for row in found["prompts"]] == list(range(len(whole["prompts"])))
     for name in ("prompts", "truncation_curves", "head_attributions", "head_attention"):
@@ -185,7 +187,9 @@ def test_prompt_ids_hold_over_any_number_of_shards(
                 assert value == (
                     wanted if isinstance(wanted, str) else pytest.approx(wanted, rel=1e-3, abs=1e-5)
                 )
-    assert found["active_heads"] == whole["active_heads"]
+    for name in ("active_heads", "explanations", "classifications", "head_scores", "score_nulls"):
+        assert found[name] == whole[name]
+    assert len({row[5] for row in whole["classifications"]}) > 1
     assert len({row[0] for row in whole["active_heads"]}) > 1  # they hang on several prompts
 
 

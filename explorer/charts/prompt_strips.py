@@ -218,7 +218,8 @@ def strips_html(
     tracks = ["22px"] + (["46px"] if columns.start else []) + ["minmax(0,1fr)"]
     tracks += ["52px"] * len(columns.numbers)
     style = f"grid-template-columns:{' '.join(tracks)}"
-    top = ['<span class="n">#</span>']
+    marked = any(strip.right is not None for strip in strips)
+    top = [f'<span class="n">{"" if marked else "#"}</span>']
     top += ['<span style="text-align:center">start</span>'] if columns.start else []
     top.append('<span class="text">peak token ↓</span>')
     top += [f'<span class="v">{heading}</span>' for heading in columns.numbers]

@@ -89,6 +89,10 @@ def _marks(
 def _texts(labels: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
     base = alt.Chart(labels).encode(y=y)
     plain: dict[str, Any] = {"align": "left", "baseline": "middle"}
+    looks: tuple[dict[str, Any], ...] = (
+        {"stroke": palette.page, "strokeWidth": 5},
+        {"color": palette.ink},
+    )
     medians = alt.Chart(labels.dropna(subset=["median"]))
     return [
         base.mark_text(fontSize=13.5, color=palette.ink, dy=-9, **plain).encode(
@@ -100,9 +104,13 @@ def _texts(labels: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette) -> list[a
         medians.mark_rule(color=palette.ink, strokeWidth=2).encode(
             x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), y2="bottom:Q"
         ),
-        medians.mark_text(
-            fontSize=12.5, fontWeight=600, color=palette.ink, baseline="bottom", dy=-3
-        ).encode(x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), text="words:N"),
+        *[
+            medians.mark_text(
+                fontSize=12.5, fontWeight=600, baseline="bottom", dy=-3, **look
+            ).encode(x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), text="words:N")
+            # Under the words their own outline in the page's colour: the zero line must not cross them.
+            for look in looks
+        ],
     ]
 
 
@@ -137,7 +145,7 @@ def removal_strips(
     between = alt.Chart(pd.DataFrame({"y": [float(_LANE)]})).mark_rule(color=palette.border)
     zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=palette.muted)
     ends = pd.DataFrame({"y": [height]})
-    foot: dict[str, Any] = {"baseline": "top", "dy": 32, "fontSize": 12, "color": palette.muted}
+    foot: dict[str, Any] = {"baseline": "top", "dy": 35, "fontSize": 12, "color": palette.muted}
     layers = [
         between.encode(x=alt.value(_LEFT), x2=alt.value("width"), y=y),
         zero.encode(x=x),

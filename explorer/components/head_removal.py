@@ -76,7 +76,9 @@ def removal(
     store: Store, removed: Removals | None, missing: str, kind: str, prompt: int | None, pair: str
 ) -> None:
     """The strips; `missing` says (HTML, escaped) why there are none, `pair` names what is shown."""
-    help_ = define("Removing it", store.manifest) + " " + _KINDS_HELP
+    help_ = (
+        define("Removing it", store.manifest) + " All kept prompts, train and test. " + _KINDS_HELP
+    )
     if removed is None:
         heading(_TITLE, pd.DataFrame(), key="head-removal", help=help_)
         frame.empty(missing)
@@ -94,7 +96,7 @@ def removal(
         removed.data(kind),
         key="head-removal",
         help=help_,
-        caption=f"Change in {of}{unit}, one mark per prompt, train and test (removed minus clean).",
+        caption=f"Change in {of} (removed minus clean{unit}), one mark per prompt.",
         on_select=partial(_pick, rows, chart_key),
         selection_mode=PICK,
         chart_key=chart_key,

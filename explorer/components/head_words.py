@@ -18,6 +18,8 @@ from explorer.core.store import Store
 from explorer.resources.head_words import Explained
 
 _EXPLAINER = "head-explainer"
+_TALL = 500
+"""Characters from which a request or reply scrolls within its own height."""
 ONE_CLASS = "Test prompts held only one class; no score exists."
 _CELL_NAMES = {
     "hit": "hit",
@@ -49,8 +51,9 @@ def _explainer_picker(told: Explained) -> None:
     )
 
 
-def explanation(store: Store, told: Explained | None, missing: str) -> None:
-    """The words; `missing` says (HTML, escaped) why there are none."""
+def explanation(store: Store, told: Explained | None, missing: str, failures: str) -> None:
+    """The words; `missing` says why there are none, `failures` which other explainers failed; both
+    are HTML, escaped."""
     data = pd.DataFrame() if told is None else told.data
     heading(
         "When is it active?",
@@ -63,11 +66,17 @@ def explanation(store: Store, told: Explained | None, missing: str) -> None:
     if told is None:
         frame.empty(missing)
         return
-    st.html(explanation_html(told.text) + clauses_html(told.evidence))
-    with st.container(key="nt-raw"), st.expander("Show request and reply"):
+    st.html(explanation_html(told.text))
+    label = "Show evidence, request and reply" if told.evidence else "Show request and reply"
+    with st.container(key="nt-raw"), st.expander(label):
+        if told.evidence:
+            st.html(clauses_html(told.evidence))
         for name, text in (("Request", told.request), ("Reply", told.reply)):
             st.caption(name)
-            st.code(raw_text(text), language=None, wrap_lines=True, height=200)
+            height = 200 if len(text) > _TALL else "content"
+            st.code(raw_text(text), language=None, wrap_lines=True, height=height)
+    if failures:
+        frame.empty(failures)
 
 
 # --- the test ---------------------------------------------------------------------------------

@@ -40,6 +40,16 @@ class ExplanationQueries(ABC):
             _bound(neuron, head),
         )
 
+    def failed_explanations(self, neuron: NeuronId, head: HeadId) -> pd.DataFrame:
+        """Explainers that failed to explain a pair, and why: `explainer reason`."""
+        return self.sql(
+            """
+            SELECT split_part(subject, ' ', 1) AS explainer, reason FROM failures
+            WHERE stage = 'explanations' AND ends_with(subject, ?) ORDER BY ALL
+            """,
+            (f" {neuron} {head}",),
+        )
+
     def explanation_counts(self) -> pd.DataFrame:
         """How many pairs each explainer explained in the run: `explainer n`."""
         return self.sql(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from explorer.core.store import Store
+from explorer.core.types import HeadId, NeuronId
 
 _NOT_STUDIED = (
     "this head is not studied for the neuron (active in 25–75 % of its train prompts), and only "
@@ -28,7 +29,16 @@ def _code(command: str) -> str:
     return f'<code class="nt-command">{html.escape(command)}</code>'
 
 
-def why_unexplained(store: Store, studied: bool, active_somewhere: bool) -> str:
+def failed(store: Store, neuron: NeuronId, head: HeadId) -> str:
+    """Which explainers failed for a pair, and why; empty where none did."""
+    rows = store.failed_explanations(neuron, head)
+    return " ".join(
+        html.escape(f"{explainer} failed for this pair: {str(reason).rstrip('.')}.")
+        for explainer, reason in zip(rows["explainer"], rows["reason"], strict=True)
+    )
+
+
+def why_unexplained(store: Store, neuron: NeuronId, head: HeadId, studied: bool) -> str:
     """Why nobody said when the head is active."""
     if not store.has_rows("explanations"):
         command = job_command(store.manifest, ["--explainer", "contrast"])
@@ -37,9 +47,9 @@ def why_unexplained(store: Store, studied: bool, active_somewhere: bool) -> str:
             f"{_code(command)}"
         )
     if not studied:
-        never = "" if active_somewhere else " It is active in none of these prompts."
-        return f"No explanation: {_NOT_STUDIED} explained.{never}"
-    return "The explainer failed for this pair. The contrast explainer needs no key."
+        return f"No explanation: {_NOT_STUDIED} explained."
+    reasons = failed(store, neuron, head) or "No explanation of this pair is stored."
+    return f"{reasons} The contrast explainer needs no key."
 
 
 def why_untested(store: Store, studied: bool) -> str:

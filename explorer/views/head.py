@@ -38,7 +38,7 @@ from explorer.resources.head_tables import (
     shown_neurons,
 )
 from explorer.resources.head_words import Explained, explained, prompt_texts
-from explorer.resources.missing_stages import why_unexplained, why_untested
+from explorer.resources.missing_stages import failed, why_unexplained, why_untested
 from explorer.resources.neuron_tables import (
     NeuronTables,
     default_neuron,
@@ -202,30 +202,26 @@ def render() -> None:
     kind = first_kind(removed, chosen.kind)
     tables = neuron_tables(store, neuron, split)
     pair = f"{store.run_id}-{head}-{neuron}" + ("" if told is None else f"-{told.explainer}")
+    has_prompts = tables is not None and tables.activity_of(head) is not None and tables.n_prompts
     left, right = st.columns([58, 42], gap="large")
     with left:
         frame.question(
             f"Does {head.label} switch on {neuron.label}?",
             answer(store, tables, removed, neuron, head),
         )
-    if tables is not None:
-        with right:
-            pair_metrics(store, tables, head, None if told is None else told.score, removed, kind)
-    _controls(store, neuron, head, tables)
-    has_prompts = tables is not None and tables.activity_of(head) is not None and tables.n_prompts
-    left, right = st.columns([58, 42], gap="large")
-    with left:
+        _controls(store, neuron, head, tables)
         if tables is not None and has_prompts:
             _words(store, tables, told, head, chosen.prompt, pair)
         else:
             split_switch(split, "head-split")
             frame.empty("There are no prompts to show for this pair.")
     with right:
+        if tables is not None:
+            pair_metrics(store, tables, head, None if told is None else told.score, removed, kind)
         explainer = None if told is None else told.explainer
         _served(store, served_neurons_of(store, head, split, explainer), neuron, head, split)
         if tables is not None and has_prompts:
-            studied = head.label in tables.studied
-            why = why_untested(store, studied)
+            why = why_untested(store, head.label in tables.studied)
             removal(store, removed, why, kind, chosen.prompt, pair)
 
 
@@ -238,8 +234,9 @@ def _words(
     pair: str,
 ) -> None:
     """The left column: the explanation, its test, and the prompts."""
-    active_somewhere = bool(tables.active_prompts(head))
-    explanation(store, told, why_unexplained(store, head.label in tables.studied, active_somewhere))
+    studied = head.label in tables.studied
+    missing = why_unexplained(store, tables.neuron, head, studied)
+    explanation(store, told, missing, failed(store, tables.neuron, head))
     if told is not None:
         holds(store, told, prompt, pair)
     _attention(store, tables, head, prompt, told, chosen_cell(told, pair))

@@ -181,7 +181,9 @@ def _explained(
     """Explanations of the pairs by one explainer, all but the last, and one verdict missing."""
     rows: Rows = defaultdict(list)
     *explained, failed = pairs
-    rows["failures"].append(("explanations", _subject(failed, explainer), "no reply in 60 s"))
+    rows["failures"].append(
+        ("explanations", _subject(failed, explainer), "no <b>reply</b> in 60 s")
+    )
     verdicts: Verdicts = {}
     for number, pair in enumerate(explained):
         text, rule = HOSTILE_EXPLANATION, None
@@ -197,7 +199,7 @@ def _explained(
         }
         if number == 0:  # one verdict could not be had
             found.pop(tests[-1].prompt_id)
-            subject = f"{_subject(pair, explainer)}, prompt {tests[-1].prompt_id}"
+            subject = f"{_subject(pair, explainer)} test prompt {len(tests)}"
             rows["failures"].append(("explanations", subject, "reply was neither yes nor no"))
         verdicts[pair] = found
         for prompt_id, (active, predicted) in found.items():
@@ -212,7 +214,7 @@ def _explained(
 
 
 def _subject(pair: Pair, explainer: str) -> str:
-    return f"L{pair.head_layer}H{pair.head} for L{pair.layer}N{pair.neuron}, {explainer}"
+    return f"{explainer} L{pair.layer}N{pair.neuron} L{pair.head_layer}H{pair.head}"
 
 
 def effect_rows(

@@ -241,6 +241,19 @@ def test_an_unstudied_pair_says_that_only_studied_ones_are_told_and_tested(seede
     assert text.count("this head is not studied for the neuron") == 2
 
 
+def test_a_failed_explanation_is_said_with_its_reason(seeded: Store) -> None:
+    failed = seeded.sql("SELECT * FROM failures WHERE subject NOT LIKE '%prompt%' ORDER BY subject")
+    subjects = [str(subject).split(" ") for subject in failed["subject"]]
+    assert {explainer for explainer, *_ in subjects} == {"contrast", "openai"}
+    for explainer, neuron, head in subjects:
+        app = _open(HeadId.parse(head), NeuronId.parse(neuron))
+        said = f"{explainer} failed for this pair: no <b>reply</b> in 60 s."
+        assert said in text_of(app).replace("\n", " ")
+        assert "<b>reply" not in html_of(app)
+        told = explainer == "openai"  # the run's own explainer did explain that pair
+        assert ("<blockquote" in html_of(app)) == told
+
+
 def _texts(store: Store) -> dict[int, str]:
     return prompt_texts(store, NEURON)
 

@@ -93,11 +93,9 @@ def _by_weight(nodes: Sequence[FlowNode], kind: Kind) -> list[FlowNode]:
     return sorted(mine, key=lambda node: (-node.weight, node.layer, node.key))
 
 
-def _rows(n: int, kind: Kind, height: float) -> list[float]:
-    """Middles of n rows, the block of them in the middle of the height below the header."""
-    row = _ROWS[kind]
-    first = HEADER + (height - HEADER - n * row) / 2
-    return [first + (place + 0.5) * row for place in range(n)]
+def _rows(n: int, kind: Kind) -> list[float]:
+    """Middles of n rows, from the top."""
+    return [HEADER + (place + 0.5) * _ROWS[kind] for place in range(n)]
 
 
 def _layer_places(n_layers: int, ends: tuple[float, float], pitch: float) -> list[float]:
@@ -170,9 +168,13 @@ def place(nodes: Sequence[FlowNode], edges: Sequence[FlowEdge], n_layers: int) -
     ranked: dict[Kind, list[FlowNode]] = {kind: _by_weight(nodes, kind) for kind in _KINDS}
     tallest = max(_ROWS[kind] * len(mine) for kind, mine in ranked.items())
     height = HEADER + max(tallest, _LEAST_HEIGHT)
+    # The token stands level with the middle of what leads to it.
+    beside = _ROWS["neuron"] * len(ranked["neuron"]) or tallest
+    middles = {kind: _rows(len(ranked[kind]), kind) for kind in _KINDS}
+    middles["token"] = [HEADER + beside / 2] * len(ranked["token"])
     boxes: dict[str, dict[str, Any]] = {}
     for kind, mine in ranked.items():
-        for node, y in zip(mine, _rows(len(mine), kind, height), strict=True):
+        for node, y in zip(mine, middles[kind], strict=True):
             boxes[node.key] = _box(node, layers[kind][node.layer], y)
     boxed = _frame(list(boxes.values()), _BOX_COLUMNS)
     return FlowPlaces(boxed, _lines(edges, boxes), _headers(layers["head"]), height)

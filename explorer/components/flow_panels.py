@@ -145,7 +145,8 @@ def _sum_words(graph: FlowGraph, key: str) -> str:
     into = [e for e in graph.edges if e.target == key]
     words = node.words
     if into and key != TOKEN_KEY:
-        words += f". The {len(into)} heads shown add {signed(sum(e.value for e in into))} to it"
+        subject = "one head shown adds" if len(into) == 1 else f"{len(into)} heads shown add"
+        words += f". The {subject} {signed(sum(e.value for e in into))} to it"
     return words[:1].upper() + words[1:] + "."
 
 

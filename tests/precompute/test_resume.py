@@ -102,12 +102,14 @@ def assert_only_unfinished(out: Path) -> None:
     assert list_runs(out) == list_runs(out / "no such folder")  # nothing to list, nothing to report
 
 
-@pytest.mark.parametrize("after", [2, 7, 12])
+@pytest.mark.parametrize("after", [2, 7, 12, 17])
 def test_an_interrupted_run_goes_on_where_it_stopped(
     after: int, quick_call: Call, undisturbed: tuple[Outcome, list[str]], saves: SaveLog, tmp_path: Path
 ) -> None:  # fmt: skip
     expected, every_shard = undisturbed
-    assert len(every_shard) == 3 + 2 * 4 + 1 + 1  # layers, documents of two splits, prompts, heads
+    # Layers, documents of two splits; prompts, heads, means and ablations, explanations; layers and
+    # prompts again, for channels.
+    assert len(every_shard) == 3 + 2 * 4 + 1 + 1 + 2 + 1 + 3 + 1
     done = interrupt(saves, after, *quick_call, "--out", tmp_path)
     assert done == every_shard[:after]
     assert_only_unfinished(tmp_path)
@@ -128,7 +130,7 @@ def test_another_run_in_between_loses_nothing(
     assert_same_store(call(*quick_call, "--out", tmp_path), expected)
     assert saves.take() == [
         *every_shard[:3],
-        every_shard[12],
+        *every_shard[12:],
     ]  # the layers' shards were the other's too
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [expected.store.name, other.store.name]
@@ -169,9 +171,10 @@ def test_damaged_shards_are_found_and_they_alone_are_done_again(
     undisturbed: tuple[Outcome, list[str]],
 ) -> None:  # fmt: skip
     expected, every_shard = undisturbed
-    interrupt(saves, 13, *quick_call, "--out", tmp_path)  # all is saved, nothing published
+    # All is saved, nothing published.
+    interrupt(saves, len(every_shard), *quick_call, "--out", tmp_path)
     work = next(tmp_path.glob("*.partial"))
-    damaged = [every_shard[i] for i in (1, 4, 8, 11, 12)]  # one of each stage
+    damaged = [every_shard[i] for i in (1, 4, 8, 11, 12, 13, 14, 15, 17, 19)]  # one of each stage
     for shard in damaged:
         damage(sorted(work.glob(f"{shard}.*{kind}"))[0])
     outcome = call(*quick_call, "--out", tmp_path)
@@ -282,7 +285,7 @@ def test_a_job_stopped_just_after_publishing_has_published(
     quick_call: Call, undisturbed: tuple[Outcome, list[str]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def stop(job: object) -> None:
+    def stop(*of_clean_up: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -57,7 +57,7 @@ def test_the_summary_counts_rows_seconds_and_speed(quick_run: Outcome) -> None:
     ]
     rows = {row[0]: row[1] for row in cells}
     assert (rows["tokens"], rows["neuron_tokens"], rows["studied_neurons"]) == ("505", "3,840", "4")
-    assert "ablations" not in rows  # empty tables are left out
+    assert "failures" not in rows  # empty tables are left out
     right = {row[2]: row[3] for row in cells}
     assert {"Reading the corpus", "Publishing the store", "total"} <= set(right)
     assert int(right["tokens per second, scan"].replace(",", "")) > 0

@@ -200,6 +200,7 @@ class LlmServer:
 def _handler(server: LlmServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # a reply goes out in two parts: 40 ms saved on each
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])

@@ -13,6 +13,8 @@ from explorer.charts.style import Palette
 PICK = "pick"
 """Name of the selection: a list of `{prompt_id, neuron, head}`."""
 _HEIGHT = 300
+_DENSE = 1000
+"""Marks from which they are drawn smaller and paler."""
 
 
 def _limits(values: list[float]) -> tuple[float, float]:
@@ -68,15 +70,16 @@ def effect_scatter(
     ]  # fmt: skip
     drawn = rows.assign(is_active=["yes" if a else "no" for a in rows["active"]])
     agree: Any = {"condition": {"test": "datum.agree", "value": palette.teal}}
-    size: Any = {"condition": {"test": "datum.active", "value": 46}}
-    opacity: Any = {"condition": {"test": "datum.active", "value": 0.75}}
+    dense = len(rows) > _DENSE
+    size: Any = {"condition": {"test": "datum.active", "value": 22 if dense else 46}}
+    opacity: Any = {"condition": {"test": "datum.active", "value": 0.5 if dense else 0.75}}
     marks = (
         alt.Chart(drawn)
-        .mark_point(strokeWidth=1.1, cursor="pointer")
+        .mark_point(strokeWidth=0.8 if dense else 1.1, cursor="pointer")
         .encode(
             x=x, y=y, tooltip=tooltip, stroke=alt.StrokeValue(palette.muted, **agree),
-            fill=alt.FillValue(palette.page, **agree), size=alt.SizeValue(13, **size),
-            opacity=alt.OpacityValue(0.4, **opacity),
+            fill=alt.FillValue(palette.page, **agree), size=alt.SizeValue(8 if dense else 13, **size),
+            opacity=alt.OpacityValue(0.35, **opacity),
         )
         .add_params(
             alt.selection_point(name=PICK, fields=["prompt_id", "neuron", "head"], on="click")

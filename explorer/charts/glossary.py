@@ -42,6 +42,14 @@ _TEXTS: dict[str, str] = {
     "z": "Distance from the median, in robust standard deviations, among all earlier components "
     "for this receiver.",
     "Accuracy": "Share of generated lists answered right, with n and seed.",
+    "Correlation": "Pearson's r of direct contribution and measured effect, over removals; Spearman's r "
+    "is the same of their ranks. 1: on one rising line or order; 0: unrelated.",
+    "Same sign": "Share of removals in which direct contribution and measured effect are both positive "
+    "or both negative. By chance: the share to expect if they were paired at random.",
+    "KS distance": "The largest gap between two cumulative shares (Kolmogorov–Smirnov), 0 to 1. Its p "
+    "takes rows as independent; rows of one pair resemble each other, so p is too small.",
+    "Interval": "In brackets: 2.5 % and 97.5 % quantiles of 1,000 seeded bootstrap resamples, of pairs "
+    "of neuron and head (of neurons for P(token)), since their prompts resemble each other.",
 }
 
 

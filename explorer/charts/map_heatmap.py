@@ -79,7 +79,7 @@ def _colour(measure: str, limit: float, palette: Palette) -> alt.Color:
         words = "datum.value <= 0.5 ? '0.50 or less: guessing' : format(datum.value, '.2f')"
         legend = alt.Legend(values=[0.5, 0.75, 1], labelExpr=words, **common)
         scale = alt.Scale(
-            domain=[0.5, 1], range=list(palette.amounts), interpolate="lab", clamp=True
+            domain=[0.5, 1], range=list(palette.amounts[1:]), interpolate="lab", clamp=True
         )
         return alt.Color("score:Q", scale=scale, legend=legend)
     less, more = ("gained", "lost") if measure == "effect" else ("lowers", "raises")

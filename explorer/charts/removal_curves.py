@@ -66,13 +66,16 @@ def removal_curves(
             {"x": [at], "low": [min(first, second)], "high": [max(first, second)],
              "middle": [(first + second) / 2], "word": [f"D = {distance:.2f}"]}
         )  # fmt: skip
+        word = alt.Chart(marked).encode(x="x:Q", y="middle:Q", text="word:N")
+        placed: dict[str, Any] = {"align": "left", "dx": 7, "fontSize": 12, "fontWeight": 600}
         layers += [
-            alt.Chart(marked).mark_rule(strokeWidth=2, color=palette.ink).encode(
-                x="x:Q", y="low:Q", y2="high:Q"),
-            alt.Chart(marked).mark_text(align="left", dx=7, fontSize=12, fontWeight=600,
-                                        color=palette.ink).encode(
-                x="x:Q", y="middle:Q", text="word:N"),
-        ]  # fmt: skip
+            alt.Chart(marked)
+            .mark_rule(strokeWidth=2, color=palette.ink)
+            .encode(x="x:Q", y="low:Q", y2="high:Q"),
+            # A rim of the page's colour keeps the word legible over a curve.
+            word.mark_text(stroke=palette.page, strokeWidth=5, **placed),
+            word.mark_text(color=palette.ink, **placed),
+        ]
         words_of_gap = f" Largest distance {distance:.2f}."
     picture = cast(alt.LayerChart, alt.layer(*layers))
     return picture.properties(

@@ -129,7 +129,7 @@ def references_table() -> str:
         for r in REFERENCES
     )
     return (
-        '<div class="nt-scroll"><table class="nt-runs"><thead><tr><th>What</th>'
+        '<div class="nt-scroll"><table class="nt-runs nt-references"><thead><tr><th>What</th>'
         '<th class="nt-words">Published</th><th class="nt-words">Source</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -197,6 +197,6 @@ def score_histograms(
     drawn = cast(alt.LayerChart, alt.layer(*layers))
     names = "; ".join(f"{r.name}: {r.right[0]} {r.right[1]}, {r.note}" for r in rows)
     return drawn.properties(
-        height=170 if len(rows) == 1 else 90 * len(rows),
+        height=max(220, 90 * len(rows)),
         description=f"Distributions of {scale.title} by run. {names}.",
     )

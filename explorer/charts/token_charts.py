@@ -130,14 +130,16 @@ def head_lollipops(
     )
     stems = base.mark_rule(strokeWidth=2).encode(x="zero:Q", x2="share:Q")
     dots = pointed.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer")
-    words = base.mark_text(align="left", dx=8, fontSize=12, color=palette.muted)
+    words = base.mark_text(align="left", dx=8, fontSize=12)
+    scored: Any = {"condition": {"test": "datum.studied", "value": palette.ink}}
     layered = alt.layer(
         studied_band(palette, "x"),
         targets.add_params(alt.selection_point(name=PICK, fields=["neuron_id", "head_id"], on="click")),
         stems.encode(color=alt.ColorValue(palette.muted, **studied)),
         dots.encode(x=x, stroke=alt.StrokeValue(palette.muted, **studied),
                     fill=alt.FillValue(palette.page, **studied)),
-        words.encode(x=alt.XValue("width"), text="status:N"),
+        words.encode(x=alt.XValue("width"), text="status:N",
+                     color=alt.ColorValue(palette.muted, **scored)),
     )  # fmt: skip
     description = (
         f"Share of prompts in which a head is active, for {len(rows)} pairs of head and neuron, "

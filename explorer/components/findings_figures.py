@@ -100,7 +100,7 @@ def _chance_ridge(run: Compared) -> Ridge:
     return Ridge(
         run.name, f"{len(chosen):,} prompts", mine.shares, mine.counts, outline.shares, outline.counts,
         tuple(_mark("mean", run.found.mean_probability)),
-        (shown(run.found.mean_probability), f"{share_text(run.found.low_neurons)} low"),
+        (shown(run.found.mean_probability), f"{share_text(run.found.low_neurons)} < 0.10"),
     )  # fmt: skip
 
 
@@ -111,7 +111,10 @@ def chances_figure(runs: Sequence[Compared]) -> None:
     low = first.low_neurons
     text = ""
     if low is not None:
-        text = f" In the first run {round(low.value * low.n)} of {low.n} neurons stay below 0.10 on average."
+        which = "the first run" if len(runs) > 1 else "this run"
+        text = (
+            f" In {which} {round(low.value * low.n)} of {low.n} neurons stay below 0.10 on average."
+        )
     if not any(ridge.counts for ridge in ridges):
         heading("Does the model say the neuron's token?", _bins_data(ridges, "prompts"),
                 key="findings-chances")  # fmt: skip
@@ -171,7 +174,7 @@ def runs_figure(runs: Sequence[Compared]) -> None:
         "Runs compared" if len(runs) > 1 else "The run in numbers",
         runs_data(rows),
         key="findings-runs",
-        help="In brackets: 95 % intervals, from 1,000 bootstrap resamples of pairs.",
+        help=define("Interval", runs[0].found.manifest),
         caption="Chosen options and corpora are listed under About. Hover a column for its meaning.",
     )
     st.html(runs_table(rows))

@@ -36,7 +36,7 @@ PAGE_FIELDS: dict[str, tuple[str, ...]] = {
              "pos2"),
     "flow": ("run", "token", "neuron", "head", "text", "prompt", "pos", "target", "node", "min_head",
              "min_neuron"),
-    "findings": ("run", "others", "neuron", "head", "prompt", "kind", "measure"),
+    "findings": ("run", "others", "token", "neuron", "head", "prompt", "kind", "measure"),
     "about": ("run",),
 }  # fmt: skip
 """The fields that a link to a page carries, where they are chosen."""

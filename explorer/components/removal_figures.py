@@ -131,7 +131,10 @@ def scatter_figure(run: Compared, chosen: Selection) -> None:
         + " "
         + define("Removing it", run.found.manifest)
         + " Here its sign is turned, so that y = x (dashed) means agreement. For heads set to their mean "
-        "x would be the contribution less the mean's, which a store does not hold: no tab.",
+        "x would be the contribution less the mean's, which a store does not hold: no tab. "
+        + " ".join(
+            define(name, run.found.manifest) for name in ("Correlation", "Same sign", "Interval")
+        ),
         caption=f"{plain_markdown(run.name)}, head {_KIND_WORDS[kind]}. A mark a prompt and studied head. "
         f"Large: active. Hollow: signs differ.{sample}",
         on_select=partial(_pick, run, key),
@@ -225,8 +228,8 @@ def curves_figure(run: Compared, kind: str, measure: str) -> None:
         data,
         key="findings-curves",
         help=define("Removing it", run.found.manifest)
-        + " The Kolmogorov–Smirnov distance D is the largest gap between the two cumulative shares; its p "
-        "takes rows as independent, but rows of one pair resemble each other, so p is too small.",
+        + " D: "
+        + define("KS distance", run.found.manifest),
         caption=f"{plain_markdown(run.name)}, head {_KIND_WORDS[kind]}: share of rows (prompt and studied "
         "head, random neurons included) that change by so much or less.",
     )

@@ -135,7 +135,7 @@ class RunFindings:
     def mean_probability(self) -> Estimate | None:
         """Mean P(token) over the chosen neurons' prompts; the interval resamples neurons."""
         mine = self.prompts.loc[self.prompts["neuron_kind"] != "random"]
-        neurons = pd.factorize(pd.MultiIndex.from_frame(mine[["layer", "neuron"]]))[0]
+        neurons = pd.factorize(pd.MultiIndex.from_frame(mine.loc[:, ["layer", "neuron"]]))[0]
         return findings.mean(mine["probability"].to_numpy(dtype=float), neurons)
 
     @cached_property

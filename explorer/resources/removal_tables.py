@@ -104,7 +104,7 @@ class Removals:
     def more_together(self) -> Estimate | None:
         """What removing all active heads takes beyond the sum of removing each alone, mean over
         prompts, in pre-activation units; positive: alone, others stand in for them."""
-        neurons = pd.factorize(pd.MultiIndex.from_frame(self.joint[["layer", "neuron"]]))[0]
+        neurons = pd.factorize(pd.MultiIndex.from_frame(self.joint.loc[:, ["layer", "neuron"]]))[0]
         lost = (self.joint["alone"] - self.joint["together"]).to_numpy(dtype=float)
         return findings.mean(lost, neurons)
 
@@ -113,7 +113,7 @@ def removals_of(store: Store, kind: str) -> Removals:
     """The removals of a run by `kind`."""
     rows = store.removals(kind)
     x, y = rows["contribution"].astype(float), -rows["delta_pre_activation"].astype(float)
-    pairs = pd.MultiIndex.from_frame(rows[["layer", "neuron", "head_layer", "head"]])
+    pairs = pd.MultiIndex.from_frame(rows.loc[:, ["layer", "neuron", "head_layer", "head"]])
     rows = rows.assign(
         x=x, y=y, pair=pd.factorize(pairs)[0], active=rows["active"].astype(bool),
         agree=findings.signs_agree(x.to_numpy(dtype=float), y.to_numpy(dtype=float)),

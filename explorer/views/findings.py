@@ -72,7 +72,7 @@ def _show_sentences(run: Compared) -> None:
 
 
 def render() -> None:
-    names = ("others", "neuron", "head", "prompt", "kind", "measure")
+    names = ("others", "token", "neuron", "head", "prompt", "kind", "measure")
     store, chosen = frame.page("findings", names)
     run_pills.apply_style()
     runs = _compared(store, chosen)

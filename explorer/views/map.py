@@ -126,7 +126,7 @@ def _heatmap(store: Store, tables: MapTables, measure: str, chosen: Selection) -
     if measure in ("score", "effect"):
         n_pairs = tables.pairs[measure].notna().tolist().count(True)
         caption += (
-            f" {n_pairs:,} pairs have one; the rest are pale." if n_pairs else " No pair has one."
+            f" {n_pairs:,} pairs have one; the rest are blank." if n_pairs else " No pair has one."
         )
     figure(
         _MEASURE_NAMES[measure],
@@ -209,8 +209,9 @@ def _card(store: Store, neuron: NeuronId, head: HeadId) -> None:
                    define("Share active", store.manifest)),
             Metric("Contribution", signed(float(mean)) if n else "–", "mean",
                    define("Contribution", store.manifest)),
-            Metric("Removed", "–" if removed is None else signed(-removed),
-                   "" if removed is None else "median", define("Removing it", store.manifest)),
+            Metric("Removed", "–" if removed is None else signed(-removed), "",
+                   "Median change over all the neuron's prompts, zero-last. "
+                   + define("Removing it", store.manifest)),
         ]
     )  # fmt: skip
     if row["studied"]:

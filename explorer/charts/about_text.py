@@ -23,6 +23,17 @@ MEANING = (
     "<b>Active is a rule of thumb.</b> It compares a head with the other heads of the same prompt: "
     "it says which heads stand out there, not that they add much. A head is called studied when it "
     "is active in 25–75 % of the train prompts: only then can context tell the two groups apart.",
+    "<b>A score needs its nulls.</b> An explanation is judged by how well it says, of prompts it has "
+    "not seen, whether the head is active there. 0.50 is guessing. Beside every score stand the "
+    "verdicts of the neuron's other heads, the same verdicts against shuffled activity, and the "
+    "scores of neurons drawn at random: words that fit any neuron as well as this one explain "
+    "little. In the authors' data random neurons of GPT-2 large reach 0.558.",
+    "<b>Removing is a test, with its own limits.</b> The model is run again without the head, and the "
+    "layer norms are recomputed. At zero the head may leave what the model never sees; at its mean "
+    "it keeps what is common to all prompts. Heads stand in for one another, so all active heads of "
+    "a prompt are removed together as well.",
+    "<b>Composition is read from weights alone.</b> It says what a head could pass on to a later one, "
+    "not that it does so in any text. Single components of heads stand out where whole heads do not.",
 )
 
 LIMITS = (
@@ -30,8 +41,10 @@ LIMITS = (
     "range is not shown, and a corpus that lacks a context cannot show it.",
     "Truncated prompts begin with the hidden start token where the text was cut; the model reads "
     "them as if the text began there.",
-    "One neuron and one head are looked at together. Heads that stand in for each other are not "
-    "seen as a group.",
+    "One neuron and one head are explained together. What only a group of heads does shows in the "
+    "joint removal, and in no explanation.",
+    "The contrast explainer knows words and pairs of words and where they stand, and nothing of what "
+    "they mean. Where about twenty prompts give no support it claims nothing.",
     "Congruence is a raw dot product: it ranks neurons within one model and says nothing between "
     "models.",
     "Token texts that are no whole character read <code>&lt;0xE2&gt;</code>. Spaces are shown as "
@@ -44,7 +57,11 @@ PAPERS = (
     "neurons and heads, the active rule, prompts cut while 80 % of the activation remains.",
     "Ours, and not the paper's: contributions divided by the layer norm's scale so that all parts "
     "add up exactly; the shortest ending found by trying every length; the hidden start token at "
-    "every stage; P(token) and its rank beside every prompt.",
+    "every stage; P(token) and its rank beside every prompt; the contrast explainer, the nulls and "
+    "intervals of scores, the removals in four kinds and together, and the rule behind “switches on”.",
+    "Composition of heads and of their singular components follows Merullo, Eickhoff and Pavlick "
+    "(2024), “Talking Heads: Understanding Inter-layer Communication in Transformer Language Models”, "
+    "arXiv 2406.09519. Ours: the robust z of a component, and which neurons a component feeds.",
 )
 
 LICENCE = (

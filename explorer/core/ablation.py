@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from explorer.core.types import HeadId, NeuronId
+from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
 
-KINDS = ("zero-last", "zero-all", "mean-last", "mean-all")
+KINDS = ABLATION_KINDS
 MEAN_KINDS = ("mean-last", "mean-all")
 ZERO_KINDS = ("zero-last", "zero-all")
 NEURON = "neuron"

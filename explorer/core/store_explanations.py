@@ -149,6 +149,10 @@ class ExplanationQueries(ABC):
             (neuron.layer, neuron.index),
         )
 
+    def failures(self) -> pd.DataFrame:
+        """What the run asked for and could not have: `stage subject reason`."""
+        return self.sql("SELECT stage, subject, reason FROM failures ORDER BY ALL")
+
     def has_rows(self, table: str) -> bool:
         """Whether a stage that a run may leave out filled its table."""
         assert table in ("ablations", "explanations"), "a table of ours, never a text from outside"

@@ -63,6 +63,18 @@ def _warnings(manifest: Mapping[str, Any]) -> None:
         frame.empty("None.")
 
 
+def _failures(store: Store) -> None:
+    failures = store.failures()
+    if failures.empty:
+        return
+    heading("What failed", failures, key="about-failures",
+            caption="Asked for and not had; stored nowhere else. The first 50 of "
+            f"{len(failures):,}; all are in the CSV." if len(failures) > 50 else
+            "Asked for and not had; stored nowhere else.")  # fmt: skip
+    shown = failures.head(50).itertuples(index=False, name=None)
+    _table(("Stage", "Subject", "Reason"), [tuple(map(str, row)) for row in shown])
+
+
 def _row_counts(store: Store) -> None:
     rows = [(name, f"{count:,}") for name, count in store.row_counts().items() if count]
     heading("Rows stored", pd.DataFrame(rows, columns=["table", "rows"]), key="about-rows",
@@ -111,6 +123,7 @@ def render() -> None:
         _paragraphs(LIMITS)
     with right:
         _warnings(store.manifest)
+        _failures(store)
         _row_counts(store)
         _unreadable()
         st.html('<h2 class="nt-heading">The papers, and the licence</h2>')

@@ -41,6 +41,8 @@ def test_every_number_is_defined_and_every_warning_counted(
     assert '<td>repeated texts passed over</td><td class="nt-num">3</td>' in page
     assert '<td>prompts</td><td class="nt-num">156</td>' in page
     assert "Direct is not causal" in page
+    assert "<td>explanations</td>" in page
+    assert "<td>reply was neither yes nor no</td>" in page
 
 
 def test_the_manifest_is_verbatim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from explorer.charts.style import Palette, signed
 from explorer.core.types import visible
 
 _LABEL_WIDTH = 104
-_VALUE_WIDTH = 92
 _LEAST_ROOM = 0.01
 """The axis is at least this wide on both sides, in probability."""
 
@@ -35,27 +34,34 @@ class TokenChange:
 
 def points(change: float) -> str:
     """A change of probability in percentage points: `+16.5 points`."""
-    if change != 0 and abs(change) < 0.0005:
-        return ("+" if change > 0 else "−") + "< 0.1 points"
     return f"{signed(100 * change, 1)} points"
 
 
-def change_rows(changes: Sequence[TokenChange], prompt: str) -> pd.DataFrame:
-    """One token a row: `role order label change words detail`; role `raises` or `lowers`, B − A."""
+def change_span(changes: Sequence[TokenChange]) -> float:
+    """How far an axis must reach for these changes and the words after them, in probability."""
+    values = [0.0, *(token.b - token.a for token in changes)]
+    return max(_LEAST_ROOM, max(values) - min(values)) * 1.6
+
+
+def change_rows(
+    changes: Sequence[TokenChange], prompt: str, *, span: float | None = None
+) -> pd.DataFrame:
+    """One token a row: `role order label change words words_at detail weight`; role `raises` or
+    `lowers`, B − A. `span` is how far the axis reaches, that of the prompts' own bars beside it."""
     rows: list[dict[str, Any]] = []
     for order, token in enumerate(changes):
         change = token.b - token.a
         rows.append(
             {"role": "raises" if change >= 0 else "lowers", "order": order,
              "label": visible(token.text) or "(no text)", "change": change, "words": points(change),
-             "detail": f"A {percent(token.a)}, B {percent(token.b)}", "weight": token.is_target}
+             "detail": f"A {percent(token.a)}, B {percent(token.b)}", "weight": token.is_target,
+             "words_at": max(0.0, change)}
         )  # fmt: skip
-    most = max([_LEAST_ROOM, *(abs(row["change"]) for row in rows)])
+    low = min([0.0, *(row["change"] for row in rows)])
+    ends = (low, low + (span or change_span(changes)))
     shown = f"Shown for the prompt: {prompt}"
-    rows += [
-        {"role": "room", "order": 0, "change": side * most, "words": shown} for side in (-1, 1)
-    ]
-    columns = ["role", "order", "label", "change", "words", "detail", "weight"]
+    rows += [{"role": "room", "order": 0, "change": end, "words": shown} for end in ends]
+    columns = ["role", "order", "label", "change", "words", "words_at", "detail", "weight"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -96,20 +102,21 @@ def change_figure(
                 align="right", dx=-8, font="Source Code Pro, monospace", fontSize=13,
                 fontWeight=weight, limit=_LABEL_WIDTH - 8, color=palette.ink,
             ).encode(x=alt.value(0), text="label:N"),
-            of.mark_text(align="right", dx=_VALUE_WIDTH, fontSize=12.5, color=palette.ink).encode(
-                x=alt.value("width"), text="words:N"
+            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(
+                x=alt.X("words_at:Q", axis=None), text="words:N"
             ),
         ]  # fmt: skip
     room = base.transform_filter("datum.role == 'room'")
     layers += [
         room.mark_rule(color=palette.muted).encode(
-            x=alt.datum(0), y=alt.value(0), y2=alt.value("height"), description="words:N"
+            x=alt.XDatum(0, axis=None),
+            y=alt.value(0),
+            y2=alt.value("height"),
+            description="words:N",
         ),
         # Invisible, as wide as labels may be: without it every new token would move the plot.
         room.mark_rule(opacity=0).encode(x=alt.value(-_LABEL_WIDTH), x2=alt.value(0)),
-        room.mark_text(align="right", dx=_VALUE_WIDTH, opacity=0, text=".").encode(
-            x=alt.value("width")
-        ),
+        room.mark_point(opacity=0, size=1),
     ]
     drawn = alt.layer(*layers).properties(height=n_rows * ROW_HEIGHT, description=description)
     return cast(alt.LayerChart, drawn)

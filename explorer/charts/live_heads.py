@@ -107,7 +107,7 @@ def _legend(limit: float) -> alt.Legend:
 
 def cell_height(n_layers: int) -> int:
     """Pixels a layer's row takes: small for deep models, so that the figure stays on the screen."""
-    return max(9, min(38, 340 // n_layers))
+    return max(9, min(46, 340 // n_layers))
 
 
 def heads_figure(

@@ -15,9 +15,12 @@ import pandas as pd
 from explorer.charts.style import Palette
 from explorer.core.types import visible
 
-ROW_HEIGHT = 24
+ROW_HEIGHT = 22
 _LABEL_WIDTH = 104
-_COLUMNS = ("role", "order", "label", "probability", "words", "before", "words_before")
+_COLUMNS = ("role", "order", "label", "probability", "words", "words_at", "before",
+            "words_before")  # fmt: skip
+_WORDS_SHARE = 0.2
+"""The part of the axis that the words after a bar may take."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,18 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.1f} %"
 
 
-def next_token_rows(best: Sequence[NextRow], target: NextRow, prompt: str) -> pd.DataFrame:
+def span_of(rows: Sequence[NextRow]) -> float:
+    """How far an axis must reach for these bars and the words after them."""
+    return max(0.01, *(max(row.probability, row.before or 0.0) for row in rows)) * 1.45
+
+
+def next_token_rows(
+    best: Sequence[NextRow], target: NextRow, prompt: str, *, span: float | None = None
+) -> pd.DataFrame:
     """One token a row: `role order label probability words before`; role `target` for the neuron's.
 
-    The neuron's token is appended with its rank where it is not among the best.
+    The neuron's token is appended with its rank where it is not among the best. `span` is where the
+    axis ends, by default as far as the words after the longest bar need.
     """
     rows: list[dict[str, Any]] = []
     ranked = list(best)
@@ -57,9 +68,14 @@ def next_token_rows(best: Sequence[NextRow], target: NextRow, prompt: str) -> pd
              "label": visible(row.text) or "(no text)", "probability": row.probability, "words": words,
              "before": row.before, "words_before": "" if row.before is None else percent(row.before)}
         )  # fmt: skip
-    most = max(max(row["probability"], row["before"] or 0.0) for row in rows)
+    span = span or span_of([*ranked, target])
+    for row in rows:
+        # Words stand after the bar, or after the mark of the old value where that is just behind it.
+        old = row["before"] or 0.0
+        is_near = 0 < old - row["probability"] < _WORDS_SHARE * span
+        row["words_at"] = old if is_near else row["probability"]
     shown = f"Shown for the prompt: {prompt}"
-    rows.append({"role": "room", "order": 0, "probability": max(most, 0.01) * 1.45, "words": shown})
+    rows.append({"role": "room", "order": 0, "probability": span, "words": shown})
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
@@ -100,7 +116,9 @@ def next_token_figure(
                 align="right", dx=-8, font="Source Code Pro, monospace", fontSize=13,
                 fontWeight=weight, limit=_LABEL_WIDTH - 8, color=palette.ink,
             ).encode(x=alt.value(0), text="label:N"),
-            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(text="words:N"),
+            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(
+                x=alt.X("words_at:Q", axis=None), text="words:N"
+            ),
         ]  # fmt: skip
     if compared:
         old = base.transform_filter("isValid(datum.before)").mark_tick(

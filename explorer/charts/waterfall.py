@@ -107,6 +107,12 @@ def _steps(parts: Sequence[Part], total: float) -> list[tuple[float, float]]:
     return [*zip([0.0, *ends[:-1]], ends, strict=True), (0.0, total)]
 
 
+def extent_of(parts: Sequence[Sequence[Part]]) -> tuple[float, float]:
+    """The least and the most that these waterfalls reach, 0 included."""
+    places = [0.0, *(end for each in parts for _, end in _steps(each, 0.0))]
+    return min(places), max(places)
+
+
 def waterfall_rows(
     parts: Sequence[Part],
     pre_activation: float,
@@ -116,12 +122,14 @@ def waterfall_rows(
     pre_before: float = 0.0,
     off: Collection[str] = (),
     is_change: bool = False,
+    extent: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
     """One bar a row: `role order below part start end words start_old end_old words_old`.
 
     Bar i starts where bar i - 1 ended; its row and the row below are `order` and `below`; the last
     bar is the total, from 0. `before` are the same parts, `pre_before` their total, before the heads
     named in `off` were switched off: the thin bars. `is_change` writes the total with its sign.
+    `extent` widens the axis, so that figures side by side have one scale.
     """
     total = Part(TOTAL, pre_activation)
     old: list[dict[str, Any]] = [{} for _ in range(len(parts) + 1)]
@@ -145,9 +153,11 @@ def waterfall_rows(
             {"role": role, "order": order, "below": None if is_total else order + 1,
              "part": part.label, "start": start, "end": end, "words": words, **old[order]}
         )  # fmt: skip
+    low, high = extent or (0.0, 0.0)
     rows.append(
-        {"role": "shown", "order": 0, "start": 0.0, "words": f"Shown for the prompt: {prompt}"}
-    )
+        {"role": "shown", "order": 0, "start": low, "end": high,
+         "words": f"Shown for the prompt: {prompt}"}
+    )  # fmt: skip
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
@@ -248,6 +258,7 @@ def waterfall_figure(
         shown.mark_rule(opacity=0).encode(
             x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
         ),
+        shown.mark_rule(opacity=0).encode(x="start:Q", x2="end:Q"),
         shown.mark_text(align="right", dx=right, opacity=0, text=".").encode(x=alt.value("width")),
     ]
     sized = alt.layer(*layers).properties(height=n_bars * ROW_HEIGHT, description=description)

@@ -154,6 +154,7 @@ def _one(page: Page, limits: LiveScales, named: tuple[HeadId, ...]) -> None:
 
 def _two(page: Page, limits: LiveScales, named: tuple[HeadId, ...]) -> None:
     store, (a, b) = page.store, page.sides
+    extent, span = live_compare.extent(a, b, named), live_compare.span(store, a, b)
     # Row by row, so that what is compared stands side by side.
     row = st.columns(3, gap="large")
     for column, (name, side) in zip(row, page.named, strict=False):
@@ -165,16 +166,16 @@ def _two(page: Page, limits: LiveScales, named: tuple[HeadId, ...]) -> None:
     row = st.columns(3, gap="large")
     for column, (name, side) in zip(row, page.named, strict=False):
         with column:
-            live_panels.parts(store, side, named, name)
+            live_panels.parts(store, side, named, name, extent)
             live_panels.prediction(side)
     with row[2]:
-        live_compare.parts(store, a, b, named)
+        live_compare.parts(store, a, b, named, extent)
     row = st.columns(3, gap="large")
     for column, (name, side) in zip(row, page.named, strict=False):
         with column:
-            live_panels.next_tokens(store, side, name)
+            live_panels.next_tokens(store, side, name, span)
     with row[2]:
-        live_compare.next_tokens(store, a, b)
+        live_compare.next_tokens(store, a, b, span)
     _more(page)
     row = st.columns(2, gap="large")
     with live_panels.pending_curve(st.empty()):
@@ -194,6 +195,7 @@ def _more(page: Page) -> None:
         if page.by_model and live_more.effects_asked():
             for name, side in page.named:
                 live_more.effects(page.store, side, page.removal.kind, name)
+    live_more.explanations(page.store, page.named)
 
 
 def draw(page: Page, places: Inputs, body: DeltaGenerator) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.charts import live_difference, live_heads, waterfall
+from explorer.charts import next_tokens as next_chart
 from explorer.charts.glossary import define
 from explorer.components.live_figure import live_figure
 from explorer.components.live_panels import heads_table, mlps_by_layer
@@ -40,7 +41,22 @@ def heads(store: Store, a: Side, b: Side, limits: LiveScales) -> None:
     )  # fmt: skip
 
 
-def parts(store: Store, a: Side, b: Side, named: tuple[HeadId, ...]) -> None:
+def extent(a: Side, b: Side, named: tuple[HeadId, ...]) -> tuple[float, float]:
+    """One axis for the waterfalls of A, B and B − A, before and now."""
+    values = [a.before, a.now, b.before, b.now, difference(a.now, b.now)]
+    return waterfall.extent_of([parts_of(value, named, mlps_by_layer(a)) for value in values])
+
+
+def span(store: Store, a: Side, b: Side) -> float:
+    """One axis for the next tokens of A, B and B − A: as much probability a pixel."""
+    rows = [row for side in (a, b) for row in (*side.next_now()[0], side.next_now()[1])]
+    changes = token_changes(a.now, b.now, store.token_texts)
+    return max(next_chart.span_of(rows), live_difference.change_span(changes))
+
+
+def parts(
+    store: Store, a: Side, b: Side, named: tuple[HeadId, ...], extent: tuple[float, float]
+) -> None:
     """The difference of every part, adding up to the difference of the pre-activations."""
     change = difference(a.now, b.now)
     bars = parts_of(change, named, mlps_by_layer(a))
@@ -52,7 +68,7 @@ def parts(store: Store, a: Side, b: Side, named: tuple[HeadId, ...]) -> None:
     )
     live_figure(
         "B − A · All parts", waterfall.waterfall_figure,
-        waterfall.waterfall_rows(bars, change.pre_activation, _label(a, b), is_change=True),
+        waterfall.waterfall_rows(bars, change.pre_activation, _label(a, b), is_change=True, extent=extent),
         table,
         key="live-parts-d",
         help=define("Contribution", store.manifest) + " Here: B's less A's.",
@@ -62,7 +78,7 @@ def parts(store: Store, a: Side, b: Side, named: tuple[HeadId, ...]) -> None:
     )  # fmt: skip
 
 
-def next_tokens(store: Store, a: Side, b: Side) -> None:
+def next_tokens(store: Store, a: Side, b: Side, span: float) -> None:
     """The next tokens whose probability differs most."""
     changes = token_changes(a.now, b.now, store.token_texts)
     if not changes:
@@ -74,7 +90,7 @@ def next_tokens(store: Store, a: Side, b: Side) -> None:
     )
     live_figure(
         "B − A · What comes next", live_difference.change_figure,
-        live_difference.change_rows(changes, _label(a, b)),
+        live_difference.change_rows(changes, _label(a, b), span=span),
         table,
         key="live-next-d",
         help=define("P(token)", store.manifest) + " Here: B's less A's, in percentage points.",

@@ -47,10 +47,10 @@ def examples(store: Store) -> None:
               help="A stored prompt at random, with a head that matters to its neuron")  # fmt: skip
 
 
-def _pushing_list(found: tuple[Pushing, ...], key: str) -> None:
+def _pushing_list(found: tuple[Pushing, ...], key: str, token: str) -> None:
     for place, one in enumerate(found):
         label = f"{one.neuron.label} {token_code(one.own_token)} &ensp; **{signed(one.effect)}**"
-        st.button(label, key=f"{key}-{place}", on_click=choose_neuron, args=(one.neuron,),
+        st.button(label, key=f"{key}-{place}", on_click=choose_neuron, args=(one.neuron, token),
                   width="stretch", help=f"With its own token. Activation {one.activation:.2f}")  # fmt: skip
     if not found:
         st.caption("No neuron raises it here.")
@@ -75,4 +75,4 @@ def pushing_menu(store: Store, value: LiveValue | None) -> None:
                 f"Direct effect on {token_code(row.text)}, {what}, in centred logits. "
                 "Direct is not causal."
             )
-            _pushing_list(pushing(store, value, row.token_id), key)
+            _pushing_list(pushing(store, value, row.token_id), key, row.text)

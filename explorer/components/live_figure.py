@@ -16,6 +16,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 import streamlit as st
+from altair.utils.schemapi import debug_mode
 
 from explorer.charts.export import to_png, to_svg
 from explorer.charts.style import LIGHT, Palette
@@ -31,8 +32,10 @@ Draw = Callable[..., alt.TopLevelMixin]
 def _specification(
     draw: Draw, columns: tuple[str, ...], colours: Palette, shape: tuple[tuple[str, Any], ...]
 ) -> dict[str, Any]:
-    chart: Any = draw(pd.DataFrame(columns=list(columns)), palette=colours, **dict(shape))
-    spec = chart.to_dict()
+    # Altair's validation takes longer than the drawing; the tests of the charts validate.
+    with debug_mode(False):
+        chart: Any = draw(pd.DataFrame(columns=list(columns)), palette=colours, **dict(shape))
+        spec = chart.to_dict(validate=False)
     for name in ("$schema", "config", "description"):
         spec.pop(name, None)
     # Named, so that the browser has the rows when it first draws, and swaps them later.

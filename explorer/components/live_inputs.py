@@ -119,10 +119,11 @@ def _wanted_neuron(store: Store, typed: str) -> NeuronId | str:
     return neuron
 
 
-def choose_neuron(neuron: NeuronId) -> None:
-    """Select another neuron; the frame around Live follows in the next run."""
-    # Without a token of its own the frame gives the trail the neuron's.
-    selection.choose(neuron=neuron, token=None, head=None)
+def choose_neuron(neuron: NeuronId, token: str | None = None) -> None:
+    """Select another neuron, and the token whose probability is watched; the frame around Live
+    follows in the next run."""
+    # Without a token the frame gives the trail the neuron's own.
+    selection.choose(neuron=neuron, token=token, head=None)
     st.session_state[_CHANGED] = True
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import selection
-from explorer.charts import live_attention, live_effects
+from explorer.charts import live_attention, live_effects, live_explained
 from explorer.charts.glossary import define
 from explorer.charts.style import number
 from explorer.components.chips import token_code
@@ -18,6 +18,7 @@ from explorer.components.live_panels import keyed, titled
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import HeadId, visible
+from explorer.resources.live_explanations import explained
 from explorer.resources.live_removal import head_effects, pearson_r
 from explorer.resources.live_sides import Side
 from explorer.resources.live_values import to_field
@@ -120,3 +121,22 @@ def effects(store: Store, side: Side, kind: str, name: str = "") -> None:
         "Teal: active. Hollow: signs differ.",
         alt_text="Each head's direct contribution against the pre-activation lost without it.",
     )  # fmt: skip
+
+
+def explanations(store: Store, sides: Sequence[tuple[str, Side]]) -> None:
+    """What the run's explanations of the neuron's studied heads say of each prompt, and whether
+    they are right; nothing where the run explains none."""
+    for name, side in sides:
+        rows = [live_explained.ExplainedRow(
+            one.head.label, one.explainer, one.text, one.says, one.because, one.active, one.score
+        ) for one in explained(store, side.before)]  # fmt: skip
+        if not rows:
+            continue
+        data = pd.DataFrame(rows)
+        heading(
+            titled("What the explanations say here", name), data,
+            key=keyed("live-explained", name),
+            help=define("Active", store.manifest) + " " + define("Score", store.manifest),
+            caption=f"{live_explained.right_words(rows)} All heads on.",
+        )  # fmt: skip
+        st.html(live_explained.explained_html(rows))

@@ -45,7 +45,7 @@ def _name(store: Store, name: str, shown: str | None = None) -> str:
 
 def _value(before: str, now: str, of: str, changed: bool) -> str:
     """A value as HTML, all parts text: `3.50 → 1.96 heads off`."""
-    old = f'<s>{html.escape(before)}</s><i aria-hidden="true">→</i>' if changed else ""
+    old = f'<em>{html.escape(before)}</em><i aria-hidden="true">→</i>' if changed else ""
     small = f"<span>{html.escape(of)}</span>" if of else ""
     return f"{old}{html.escape(now)}{small}"
 

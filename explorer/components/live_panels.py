@@ -29,6 +29,7 @@ from explorer.resources.live_sides import N_NEXT, Side, parts_of
 from explorer.resources.live_values import LiveCurve, LiveScales, to_field
 
 _STYLE_SHEET = Path(__file__).with_name("live.css")
+_CURVE_HEIGHT = 128
 _PLACE = (
     '<span hidden class="nt-curve-state">{}</span>'
     '<style>[class*="st-key-nt-figure-live-curve"] .stVegaLiteChart{{opacity:{}}}</style>'
@@ -120,7 +121,13 @@ def _mlps_switch(side: Side) -> None:
         st.toggle("MLPs by layer", key="live-mlps")
 
 
-def parts(store: Store, side: Side, named: tuple[HeadId, ...], name: str = "") -> None:
+def parts(
+    store: Store,
+    side: Side,
+    named: tuple[HeadId, ...],
+    name: str = "",
+    extent: tuple[float, float] | None = None,
+) -> None:
     """Everything that the pre-activation is made of, summing to it; thin: before heads were off."""
     before, now, by_layer = side.before, side.now, mlps_by_layer(side)
     bars = parts_of(now, named, by_layer)
@@ -135,7 +142,8 @@ def parts(store: Store, side: Side, named: tuple[HeadId, ...], name: str = "") -
         titled("All parts, adding up", name), waterfall.waterfall_figure,
         waterfall.waterfall_rows(
             bars, now.pre_activation, to_field(now.text), before=old,
-            pre_before=before.pre_activation, off=[head.label for head in side.off],
+            pre_before=before.pre_activation,
+            extent=extent, off=[head.label for head in side.off],
         ),
         table,
         key=keyed("live-parts", name),
@@ -200,10 +208,11 @@ def curve(store: Store, found: LiveCurve, removed: bool, name: str = "") -> None
         caption=caption,
         alt_text="Activation against tokens kept, the whole prompt at the left.",
         long=truncation.is_long(found.points),
+        height=_CURVE_HEIGHT,
     )
 
 
-def next_tokens(store: Store, side: Side, name: str = "") -> None:
+def next_tokens(store: Store, side: Side, name: str = "", span: float | None = None) -> None:
     """The most probable next tokens, the neuron's own one marked; a tick where it was before."""
     best, target = side.next_now()
     shown = [*best, *([] if any(row.rank == target.rank for row in best) else [target])]
@@ -221,7 +230,7 @@ def next_tokens(store: Store, side: Side, name: str = "") -> None:
     live_figure(
         titled("What comes next", name),
         next_chart.next_token_figure,
-        next_chart.next_token_rows(best, target, to_field(side.now.text)),
+        next_chart.next_token_rows(best, target, to_field(side.now.text), span=span),
         table,
         key=keyed("live-next", name),
         help=define("P(token)", store.manifest),

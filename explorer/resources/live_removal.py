@@ -33,6 +33,12 @@ def _blocks(model: Any) -> Any:
     return Blocks(model)
 
 
+@lru_cache(maxsize=4)
+def get_ready(store: Store) -> None:
+    """Take the model apart into its blocks now, so that the first click on a head does not wait."""
+    slot_of(store, model_source(store)).soon(_blocks)
+
+
 @lru_cache(maxsize=32)
 def _other_prompts(store: Store, neuron: NeuronId) -> tuple[tuple[int, ...], ...]:
     """The kept texts of all other neurons' train prompts, in the store's order."""

@@ -103,6 +103,12 @@ class ModelSlot:
             self.state, self.message = "waiting", ""
         self.start()
 
+    def soon(self, job: Callable[[Any], object]) -> None:
+        """Have a job done when the model is free, and wait for nothing; nothing without a model."""
+        if self._model is not None and self._worker is not None:
+            model = self._model
+            self._worker.submit(lambda: job(model))
+
     def use(self, job: Callable[[Any], T], give_way: Callable[[], object] = lambda: None) -> T:
         """Do a job with the model; one job at a time over all sessions.
 

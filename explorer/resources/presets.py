@@ -34,6 +34,8 @@ class Preset:
     see: str
     """One line: what to look at."""
     neuron: NeuronId
+    token: str | None = None
+    """Whose probability is watched; None is the neuron's own token."""
     text: str | None = None
     pos: int | None = None
     prompt: int | None = None
@@ -44,13 +46,13 @@ class Preset:
     pos2: int | None = None
 
     def fields(self) -> dict[str, Any]:
-        """What the selection becomes; the token is the neuron's own."""
-        names = ("neuron", "text", "pos", "prompt", "head", "off", "kind", "text2", "pos2")
-        return {name: getattr(self, name) for name in names} | {"token": None}
+        """What the selection becomes; without a token the frame takes the neuron's own."""
+        names = ("token", "neuron", "text", "pos", "prompt", "head", "off", "kind", "text2", "pos2")
+        return {name: getattr(self, name) for name in names}
 
 
 def _preset(entry: dict[str, Any]) -> Preset:
-    known = {name: entry[name] for name in ("title", "see", "text", "pos", "kind", "text2", "pos2")
+    known = {name: entry[name] for name in ("title", "see", "token", "text", "pos", "kind", "text2", "pos2")
              if name in entry}  # fmt: skip
     off = entry.get("off")
     return Preset(

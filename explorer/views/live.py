@@ -22,7 +22,7 @@ from explorer.core.errors import ExplorerError
 from explorer.core.store import Store
 from explorer.core.types import ABLATION_KINDS, NeuronId
 from explorer.resources import models
-from explorer.resources.live_removal import can_remove, without_heads
+from explorer.resources.live_removal import can_remove, get_ready, without_heads
 from explorer.resources.live_sides import Removal, Side
 from explorer.resources.live_values import (
     LiveRequest,
@@ -36,7 +36,7 @@ from explorer.resources.models import ModelStatus
 from explorer.resources.neuron_tables import default_neuron
 from explorer.selection import Selection
 
-_NAMES = ("neuron", "head", "prompt", "text", "pos", "off", "kind", "text2", "pos2")
+_NAMES = ("token", "neuron", "head", "prompt", "text", "pos", "off", "kind", "text2", "pos2")
 
 
 def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
@@ -55,12 +55,13 @@ def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
 def _request(store: Store, chosen: Selection, stored: StoredPrompt | None) -> LiveRequest:
     """What the selection asks for: the typed text, else the stored prompt's own tokens."""
     neuron = chosen.neuron or NeuronId(0, 0)
-    token_id, unedited = token_of(store, neuron), chosen.text is None and stored is not None
+    unedited = chosen.text is None and stored is not None
+    known = None if chosen.token is None else store.token_id(chosen.token)
     return LiveRequest(
         text=stored.text if unedited and stored is not None else chosen.text or "",
         token_ids=stored.token_ids if unedited and stored is not None else None,
         neuron=neuron,
-        token_id=token_id,
+        token_id=token_of(store, neuron) if known is None else known,
         pos=chosen.pos,
     )
 
@@ -118,7 +119,8 @@ def _value(
         return models.analyse(store, request, ids, pos)
     if stored is None or request.token_ids is None or stored.neuron != request.neuron:
         return None, None
-    return stored_value(store, stored, request.token_id), None
+    # The store knows the probability of the neuron's own token alone.
+    return stored_value(store, stored, token_of(store, stored.neuron)), None
 
 
 def _second_value(store: Store, chosen: Selection, request: LiveRequest) -> LiveValue | None:
@@ -157,8 +159,10 @@ def _title(store: Store, request: LiveRequest) -> Any:
     """The page's question, where to begin, and a place for the model's state."""
     wide, narrow = st.columns([6, 6], vertical_alignment="bottom")
     with wide:
+        is_own = request.token_id == token_of(store, request.neuron)
         token = token_chip(store.token_texts[request.token_id])
-        frame.question(f"What switches on the {token} neuron?")
+        name = f"the {token} neuron" if is_own else f"{request.neuron.label}"
+        frame.question(f"What switches on {name}?")
     with (
         narrow,
         st.container(
@@ -205,6 +209,8 @@ def _live(store: Store) -> None:
             for words in filter(None, (why, *_position_notes(page))):
                 frame.note(html.escape(words))
         live_body.draw(page, inputs, body)
+        if by_model:
+            get_ready(store)
     live_panels.instead_of_figures("" if value is not None else _why_none(status, request))
     if value is None and request.text and status.state in ("loading", "waiting"):
         st.skeleton(height=420)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 
@@ -35,23 +35,41 @@ def _config(colours: Palette) -> dict[str, Any]:
     }
 
 
+def _needs_width(chart: alt.TopLevelMixin) -> bool:
+    """Whether the figure's width on screen follows its column."""
+    return isinstance(chart, alt.Chart | alt.LayerChart) and (
+        chart._get("width") in (alt.Undefined, "container")
+    )
+
+
+def dressed(chart: alt.TopLevelMixin, colours: Palette = LIGHT) -> alt.TopLevelMixin:
+    """The figure to stand alone, as in a notebook: with the page's colours and a width of its own."""
+    alone = cast(Any, chart).copy(deep=False)
+    alone.config = alt.Config.from_dict(_config(colours))
+    if _needs_width(chart):
+        alone.width = _WIDTH
+    return alone
+
+
+def bare_svg(chart: alt.TopLevelMixin, colours: Palette = LIGHT) -> str:
+    """The figure alone as SVG, for a page that writes its heading itself."""
+    import vl_convert
+
+    return vl_convert.vegalite_to_svg(dressed(chart, colours).to_dict(validate=False))
+
+
 def to_svg(
     chart: alt.TopLevelMixin, title: str, lines: Sequence[str], colours: Palette = LIGHT
 ) -> str:
     """The figure as SVG under its title, with `lines` (caption, run, link, date) beneath it."""
     import vl_convert
 
-    spec = chart.to_dict()
-    spec["config"] = spec.get("config", {}) | _config(colours)
+    spec = dressed(chart, colours).to_dict()
     spec["padding"] = 16
     spec["title"] = {
         "text": title, "subtitle": list(lines), "anchor": "start", "frame": "bounds", "offset": 14,
         "color": colours.ink, "subtitleColor": colours.muted, "fontSize": 17, "subtitleFontSize": 12,
     }  # fmt: skip
-    if spec.get("width", "container") == "container" and not {"hconcat", "vconcat", "concat"} & set(
-        spec
-    ):
-        spec["width"] = _WIDTH
     return vl_convert.vegalite_to_svg(spec)
 
 

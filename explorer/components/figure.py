@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -17,16 +17,10 @@ import streamlit as st
 from altair.utils.schemapi import debug_mode
 
 from explorer.charts.export import to_png, to_svg
+from explorer.charts.figure import Draws, Figure
 from explorer.charts.style import LIGHT, Palette
 from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
 from explorer.components.theme import current_palette
-
-
-class Draws(Protocol):
-    """A chart as a function of the palette, such as `partial(layer_bars, layers)`."""
-
-    def __call__(self, *, palette: Palette) -> alt.TopLevelMixin: ...
-
 
 Drawing = alt.TopLevelMixin | Draws
 _COMPOSED = {"hconcat", "vconcat", "concat", "facet", "repeat"}
@@ -167,3 +161,10 @@ def figure(
         arguments |= {"on_select": on_select, "selection_mode": selection_mode}
     result = st.vega_lite_chart(spec, **arguments)
     return result if on_select is not None else None
+
+
+def draw(shown: Figure, **how: Any) -> Any:
+    """Draw a figure that is given as a value; `how` goes to `figure`."""
+    return figure(
+        shown.title, shown.draw, shown.data, help=shown.help, caption=shown.caption, **how
+    )

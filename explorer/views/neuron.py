@@ -8,31 +8,29 @@ from typing import Any
 import streamlit as st
 
 from explorer import selection
-from explorer.charts.congruent_tokens import congruent_tokens
-from explorer.charts.glossary import define, percent
-from explorer.charts.prompt_heatmap import PICK, prompt_heatmap
-from explorer.charts.prompt_strips import StripColumns, strips_html
-from explorer.charts.share_bars import share_bars
-from explorer.charts.style import number
-from explorer.charts.truncation import truncation_chart
+from explorer.charts.glossary import define
+from explorer.charts.prompt_heatmap import PICK
 from explorer.components import frame
 from explorer.components.chips import token_chip
-from explorer.components.figure import figure, heading
+from explorer.components.figure import draw, heading
 from explorer.components.link_check import own_token
-from explorer.components.metrics import Metric, metrics
+from explorer.components.metrics import metrics
+from explorer.components.neuron_answer import answer, neuron_numbers
 from explorer.components.neuron_picker import neuron_picker, split_switch
 from explorer.components.prompt_table import prompt_table
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
-from explorer.resources.neuron_tables import (
-    NeuronTables,
-    congruent_tokens_of,
-    default_neuron,
-    neuron_tables,
-    prompt_limit,
-    truncation_of,
+from explorer.resources.neuron_figures import (
+    STRIPS_CAPTION,
+    STRIPS_TITLE,
+    heads_figure,
+    prompt_strips,
+    shares_figure,
+    tokens_figure,
+    truncation_figure,
 )
-from explorer.resources.prompt_rows import prompt_table_data, strips_of
+from explorer.resources.neuron_tables import NeuronTables, default_neuron, neuron_tables
+from explorer.resources.prompt_rows import prompt_table_data
 from explorer.selection import Selection
 
 N_FIRST = 10
@@ -46,43 +44,6 @@ def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
         return {}
     neuron = default_neuron(store, chosen.token)
     return {} if neuron is None else {"neuron": neuron, "token": own_token(store, neuron)}
-
-
-def _answer(tables: NeuronTables) -> str:
-    """What the prompts and heads say of the neuron, from the numbers alone."""
-    chip, n = token_chip(tables.token), tables.n_prompts
-    lead = "A random neuron, drawn as a baseline. " if tables.kind == "random" else ""
-    if n == 0:
-        return f"{lead}No {tables.split} text activates it."
-    median = f"{100 * tables.medians['probability']:.1f} %"
-    text = (
-        f"{lead}Where it peaks, {chip} is the model's first choice in {tables.n_first_choice} of {n} "
-        f"{tables.split} prompts (median probability {median}). "
-    )
-    top = tables.top_head
-    row = None if top is None else tables.activity_of(top)
-    if top is None or row is None:
-        return text + "No head can reach it."
-    if not tables.studied:
-        return text + "No head is active in 25–75 % of its train prompts, so none is studied."
-    return text + f"Head <b>{top.label}</b> is active in {int(row['n_active'])} of {n}."
-
-
-def _metrics(store: Store, tables: NeuronTables) -> None:
-    define_ = partial(define, manifest=store.manifest)
-    kept = (
-        (f"{tables.medians['n_kept']:g}", f"of {tables.medians['n_whole']:g}, median")
-        if tables.n_prompts
-        else ("–", "")
-    )
-    metrics(
-        [
-            Metric("Congruence", number(tables.congruence, 1), "", define_("Congruence")),
-            Metric("Peak activation", number(tables.peak_activation), "", define_("Activation")),
-            Metric("Tokens kept", *kept, define_("Tokens kept")),
-            Metric("Studied heads", str(len(tables.studied)), "", define_("Studied")),
-        ]
-    )
 
 
 def _controls(store: Store, neuron: NeuronId, head: HeadId | None) -> None:
@@ -107,24 +68,20 @@ def _pick_cell(key: str, tables: NeuronTables) -> None:
 
 def _strips(store: Store, tables: NeuronTables, prompt_id: int, n_shown: int) -> None:
     heading(
-        "Prompts that activate it most",
+        STRIPS_TITLE,
         prompt_table_data(tables),
         key="neuron-prompts",
         help=define("Activation", store.manifest)
         + " act.: the whole prompt's. P: "
         + define("P(token)", store.manifest)
         + " rank: its place among all tokens. Both after the kept text.",
-        caption="Tint = activation at that token. Grey = removed by truncation. Box = peak token.",
+        caption=STRIPS_CAPTION,
         controls=partial(split_switch, tables.split, "neuron-split"),
     )
-    columns = StripColumns(
-        "activation", limit=tables.peak_activation or 0.0, numbers=("act.", "P", "rank")
-    )
-    strips = strips_html(
-        strips_of(tables, n_shown),
-        columns,
+    strips = prompt_strips(
+        tables,
+        n_shown,
         selected=prompt_id,
-        label="Prompts that activate the neuron most",
         hint="Click a row to inspect it. ↑ ↓ move, Enter opens it in Live.",
     )
     opened = prompt_table(
@@ -141,75 +98,15 @@ def _heads(
     if not columns:
         frame.empty("No head can reach this neuron.")
         return
-    cells = tables.cells.query("head in @columns and rank <= @n_shown").reset_index(drop=True)
-    more = len(tables.activity) - len(columns)
-    head = None if chosen is None else chosen.label
-    key = f"neuron-heads-{store.run_id}-{tables.neuron}-{rank}-{head}"
-    figure(
-        "What each head adds, prompt by prompt",
-        partial(
-            prompt_heatmap,
-            cells,
-            heads=columns,
-            studied=tables.studied,
-            limit=prompt_limit(store, tables.neuron, columns),
-            rule=define("Active", store.manifest).removeprefix("In this prompt, ").rstrip("."),
-            rank=rank,
-            head=head,
-        ),
-        tables.cells.rename(
-            columns={"rank": "prompt", "contribution": "contribution (pre-activation)"}
-        ),
+    key = f"neuron-heads-{store.run_id}-{tables.neuron}-{rank}-{chosen and chosen.label}"
+    draw(
+        heads_figure(store, tables, columns, rank, chosen, n_shown),
         key="neuron-heads",
-        help=define("Contribution", store.manifest)
-        + " Dot, active: "
-        + define("Active", store.manifest),
-        caption="Dot = active. Studied heads first, in bold, then by share active"
-        + (f"; {more} left out." if more > 0 else "."),
         on_select=partial(_pick_cell, key, tables),
         selection_mode=PICK,
         chart_key=key,
     )
-    figure(
-        "In what share of prompts",
-        partial(share_bars, tables.shares, heads=columns, head=head),
-        tables.shares,
-        key="neuron-shares",
-        help=define("Share active", store.manifest) + " " + define("Studied", store.manifest),
-        caption="Share of prompts in which the head is active. Filled: studied (25–75 % of train).",
-    )
-
-
-def _truncation(store: Store, prompt: dict[str, Any]) -> None:
-    curve = truncation_of(store, prompt)
-    ratio = float(store.manifest.get("keep_ratio") or 0.8)
-    figure(
-        f"Truncation of prompt {int(prompt['rank'])}",
-        partial(
-            truncation_chart,
-            curve,
-            kept=int(prompt["n_kept"]),
-            whole_activation=float(prompt["activation"]),
-            keep_ratio=ratio,
-        ),
-        curve.rename(columns={"tokens_kept": "tokens kept"}),
-        key="neuron-truncation",
-        help=define("Tokens kept", store.manifest),
-        caption="Activation at the peak token as words are removed from the left; ring: the shortest "
-        f"ending that keeps {percent(ratio)}.",
-    )
-
-
-def _tokens(store: Store, neuron: NeuronId, own: int | None) -> None:
-    tokens = congruent_tokens_of(store, neuron)
-    figure(
-        "Tokens it writes to",
-        partial(congruent_tokens, tokens, own=own),
-        tokens,
-        key="neuron-tokens",
-        help=define("Congruence", store.manifest),
-        caption=f"Congruence with each token, highest {len(tokens)}.",
-    )
+    draw(shares_figure(store, tables, columns, chosen), key="neuron-shares")
 
 
 def _not_studied(store: Store, neuron: NeuronId) -> None:
@@ -225,7 +122,8 @@ def _not_studied(store: Store, neuron: NeuronId) -> None:
         neuron_picker(store, neuron)
         frame.link("live", "Open it in Live →", prompt=None, text=None, pos=None)
     with st.columns([58, 42], gap="large")[0]:
-        _tokens(store, neuron, None if token is None else store.token_id(token))
+        own = None if token is None else store.token_id(token)
+        draw(tokens_figure(store, neuron, own), key="neuron-tokens")
 
 
 def render() -> None:
@@ -241,10 +139,10 @@ def render() -> None:
     left, right = st.columns([58, 42], gap="large")
     with left:
         frame.question(
-            f"{tables.neuron.label}, the {token_chip(tables.token)} neuron", _answer(tables)
+            f"{tables.neuron.label}, the {token_chip(tables.token)} neuron", answer(tables)
         )
     with right:
-        _metrics(store, tables)
+        metrics(neuron_numbers(store, tables))
     _controls(store, tables.neuron, chosen.head or tables.top_head)
     prompt = tables.prompt(chosen.prompt)
     left, right = st.columns([58, 42], gap="large")
@@ -257,7 +155,7 @@ def render() -> None:
     else:
         _prompts(store, tables, prompt, chosen.head, left, right)
     with right:
-        _tokens(store, tables.neuron, tables.token_id)
+        draw(tokens_figure(store, tables.neuron, tables.token_id), key="neuron-tokens")
 
 
 def _prompts(
@@ -275,6 +173,6 @@ def _prompts(
         _strips(store, tables, int(prompt["prompt_id"]), n_shown)
         if tables.n_prompts > N_FIRST and rank <= N_FIRST:
             st.toggle(f"Show all {tables.n_prompts} prompts", key=_ALL)
-        _truncation(store, prompt)
+        draw(truncation_figure(store, prompt), key="neuron-truncation")
     with right:
         _heads(store, tables, rank, head, n_shown)

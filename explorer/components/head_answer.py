@@ -8,7 +8,7 @@ from explorer.charts.glossary import define
 from explorer.charts.style import number, signed
 from explorer.components.chips import token_chip
 from explorer.components.link_check import spans
-from explorer.components.metrics import Metric, metrics
+from explorer.components.metrics import Metric
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.core.verdict import Verdict
@@ -85,34 +85,32 @@ def _score_metric(score: PairScore | None, meaning: str) -> Metric:
     return Metric("Score", number(score.score), right, meaning)
 
 
-def pair_metrics(
+def pair_numbers(
     store: Store,
     tables: NeuronTables,
     head: HeadId,
     score: PairScore | None,
     removed: Removals | None,
     kind: str,
-) -> None:
+) -> list[Metric]:
     """Score, contribution when active, and what the removal of this `kind` does."""
     define_ = partial(define, manifest=store.manifest)
     mean = tables.contribution_when_active(head)
     quantity = QUANTITIES["activation"]
     change = None if removed is None else removed.median_when_active(kind, quantity)
     of = "not tested" if removed is None else "activation, median"
-    metrics(
-        [
-            _score_metric(score, define_("Score")),
-            Metric(
-                "Contribution when active",
-                "–" if mean is None else signed(mean),
-                "" if mean is None else "mean",
-                define_("Contribution") + " " + define_("Active"),
-            ),
-            Metric(
-                "Removing it",
-                "–" if change is None else quantity.shown(change),
-                of,
-                define_("Removing it") + " " + define_("Switches on"),
-            ),
-        ]
-    )
+    return [
+        _score_metric(score, define_("Score")),
+        Metric(
+            "Contribution when active",
+            "–" if mean is None else signed(mean),
+            "" if mean is None else "mean",
+            define_("Contribution") + " " + define_("Active"),
+        ),
+        Metric(
+            "Removing it",
+            "–" if change is None else quantity.shown(change),
+            of,
+            define_("Removing it") + " " + define_("Switches on"),
+        ),
+    ]

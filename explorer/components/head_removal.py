@@ -8,19 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from explorer import selection
-from explorer.charts.glossary import define
-from explorer.charts.removal_strips import PICK, removal_strips
+from explorer.charts.removal_strips import PICK
 from explorer.components import frame
-from explorer.components.figure import figure, heading
+from explorer.components.figure import draw, heading
 from explorer.core.store import Store
-from explorer.resources.head_removals import QUANTITIES, Quantity, Removals
-
-_TITLE = "What happens when it is removed"
-_KIND, _QUANTITY = "head-kind", "head-quantity"
-_KINDS_HELP = (
-    "zero: the head's output is 0; mean: it is its mean over other neurons' prompts. last: at the last "
-    "position; all: at all positions."
+from explorer.resources.head_figures import (
+    REMOVAL_TITLE,
+    beside_removal,
+    removal_figure,
+    removal_help,
 )
+from explorer.resources.head_removals import QUANTITIES, Removals
+
+_KIND, _QUANTITY = "head-kind", "head-quantity"
 
 
 def _choose_kind() -> None:
@@ -51,55 +51,23 @@ def _pick(rows: pd.DataFrame, chart_key: str) -> None:
         selection.choose(prompt=prompt, split=str(splits[prompt]))
 
 
-def _beside(removed: Removals, kind: str, quantity: Quantity) -> str:
-    """One line: what the same prompts lose without all their active heads, or without the neuron."""
-    parts = []
-    own = removed.median_when_active(kind, quantity)
-    joint = removed.joint_median(kind, quantity)
-    neuron = removed.neuron_median(kind)
-    if own is not None:
-        parts.append(f"this head {quantity.shown(own)}")
-    if joint is not None:
-        value, n_heads = joint
-        parts.append(
-            f"all active heads together ({n_heads:.1f} on average) <b>{quantity.shown(value)}</b>"
-        )
-    if neuron is not None:
-        change = QUANTITIES["P(token)"].shown(neuron)
-        parts.append(f"the neuron itself <b>{change}</b> of P(token)")
-    if not parts:
-        return "The head is active in none of these prompts."
-    return f"Removed where it is active, medians: {'; '.join(parts)}."
-
-
 def removal(
     store: Store, removed: Removals | None, missing: str, kind: str, prompt: int | None, pair: str
 ) -> None:
     """The strips; `missing` says (HTML, escaped) why there are none, `pair` names what is shown."""
-    help_ = (
-        define("Removing it", store.manifest) + " All kept prompts, train and test. " + _KINDS_HELP
-    )
     if removed is None:
-        heading(_TITLE, pd.DataFrame(), key="head-removal", help=help_)
+        heading(REMOVAL_TITLE, pd.DataFrame(), key="head-removal", help=removal_help(store))
         frame.empty(missing)
         return
     quantity = QUANTITIES[st.session_state.get(_QUANTITY, next(iter(QUANTITIES)))]
     rows = removed.of(kind, quantity)
     chart_key = f"head-strips-removed-{pair}-{kind}-{quantity.name}"
-    of = f"the neuron's {quantity.name}" if quantity.name != "P(token)" else "P(token)"
-    unit = ", in percentage points" if quantity.unit else ""
-    figure(
-        _TITLE,
-        partial(
-            removal_strips, rows, quantity=quantity.name, digits=quantity.digits, selected=prompt
-        ),
-        removed.data(kind),
+    draw(
+        removal_figure(store, removed, kind, quantity, prompt),
         key="head-removal",
-        help=help_,
-        caption=f"Change in {of} (removed minus clean{unit}), one mark per prompt.",
         on_select=partial(_pick, rows, chart_key),
         selection_mode=PICK,
         chart_key=chart_key,
         under=partial(_switches, removed.kinds, kind),
     )
-    st.html(f'<p class="nt-small">{_beside(removed, kind, quantity)}</p>')
+    st.html(f'<p class="nt-small">{beside_removal(removed, kind, quantity)}</p>')

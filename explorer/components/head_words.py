@@ -8,19 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from explorer import selection
-from explorer.charts.confusion_dots import CELLS, PICK, confusion_dots
+from explorer.charts.confusion_dots import CELLS, PICK
 from explorer.charts.explanation_text import clauses_html, explanation_html, raw_text
 from explorer.charts.glossary import define
 from explorer.components import frame
 from explorer.components.chips import plain_markdown
-from explorer.components.figure import figure, heading
+from explorer.components.figure import draw, heading
 from explorer.core.store import Store
+from explorer.resources.head_figures import ONE_CLASS, dots_figure
 from explorer.resources.head_words import Explained
 
 _EXPLAINER = "head-explainer"
 _TALL = 500
 """Characters from which a request or reply scrolls within its own height."""
-ONE_CLASS = "Test prompts held only one class; no score exists."
 _CELL_NAMES = {
     "hit": "hit",
     "missed": "missed",
@@ -121,25 +121,10 @@ def holds(store: Store, told: Explained, prompt: int | None, pair: str) -> None:
     if told.score is None or told.verdicts.empty:
         frame.empty("This explanation has not been held against test prompts.")
         return
-    n, missing = told.score.n_verdicts, told.score.n_missing
-    caption = (
-        f"{n} test prompt{'' if n == 1 else 's'}. Filled: the explanation predicted this prompt "
-        "correctly. Crossed: it did not."
-    )
-    if missing:
-        caption += f" {missing} more had no verdict."
     chart_key = f"head-dots-{pair}"
-    draw = partial(
-        confusion_dots, told.verdicts, score=told.score.score, references=told.references,
-        selected=prompt,
-    )  # fmt: skip
-    figure(
-        "Does the explanation hold on new prompts?",
-        draw,
-        told.test_data,
+    draw(
+        dots_figure(store, told, told.score, prompt),
         key="head-dots",
-        help=define("Score", store.manifest) + " " + define("Nulls", store.manifest),
-        caption=caption,
         on_select=partial(_pick_dot, chart_key),
         selection_mode=PICK,
         chart_key=chart_key,

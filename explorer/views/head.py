@@ -11,14 +11,15 @@ import streamlit as st
 
 from explorer import selection
 from explorer.charts.glossary import define
-from explorer.charts.lollipops import PICK, served_neurons
+from explorer.charts.lollipops import PICK
 from explorer.charts.prompt_strips import Strip, StripColumns, strips_html
 from explorer.components import frame
-from explorer.components.figure import figure, heading
-from explorer.components.head_answer import answer, pair_metrics
+from explorer.components.figure import draw, heading
+from explorer.components.head_answer import answer, pair_numbers
 from explorer.components.head_removal import removal
 from explorer.components.head_words import chosen_cell, explanation, holds
 from explorer.components.link_check import own_token
+from explorer.components.metrics import metrics
 from explorer.components.neuron_picker import (
     choose_neuron,
     head_picker,
@@ -28,14 +29,18 @@ from explorer.components.neuron_picker import (
 from explorer.components.prompt_table import prompt_table
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
+from explorer.resources.head_figures import (
+    LOOKS_TITLE,
+    looks_caption,
+    looks_columns,
+    served_figure,
+)
 from explorer.resources.head_removals import Removals, first_kind, removals
 from explorer.resources.head_tables import (
     attention_data,
-    attention_limit,
     attention_of,
     reaching_heads,
     served_neurons_of,
-    shown_neurons,
 )
 from explorer.resources.head_words import Explained, explained, prompt_texts
 from explorer.resources.missing_stages import failed, why_unexplained, why_untested
@@ -90,19 +95,10 @@ def _served(store: Store, served: pd.DataFrame, neuron: NeuronId, head: HeadId, 
     if served.empty:
         frame.empty(f"{head.label} comes after all studied neurons: it reaches none of them.")
         return
-    shown = shown_neurons(served, neuron)
-    more = len(served) - len(shown)
     key = f"head-served-{store.run_id}-{head}-{neuron}-{split}"
-    figure(
-        "Neurons it serves",
-        partial(served_neurons, shown, neuron=str(neuron)),
-        served.drop(columns=["neuron"]),
+    draw(
+        served_figure(store, served, neuron, head, split),
         key="head-served",
-        help=" ".join(
-            define(name, store.manifest) for name in ("Share active", "Studied", "Score")
-        ),
-        caption=f"Share of each neuron's {split} prompts in which this head is active. Shaded: 25–75 %; "
-        "filled: studied. Number: score." + (f" {more} more in the table." if more else ""),
         on_select=partial(_pick_neuron, store, key, head),
         selection_mode=PICK,
         chart_key=key,
@@ -128,21 +124,6 @@ def _block(title: str, strips: list[Strip], columns: StripColumns, prompt: int |
         frame.go("live", prompt=opened, text=None, pos=None)
 
 
-def _looks_caption(stored: bool, marked: bool, cell: str | None) -> str:
-    if not stored:
-        return (
-            "Attention is stored where a head is studied for the neuron (active in 25–75 % of train "
-            "prompts); this pair is not, so the tokens have no tint. Right: contribution."
-        )
-    text = "Tint = attention from the peak token (boxed); start = the hidden start token. "
-    text += "Right: contribution."
-    if marked:
-        text += " ✓ ✗ = the explanation was right or wrong about this prompt."
-    if cell is not None:
-        text += f" Shown: the prompts in the cell “{cell}” alone."
-    return text
-
-
 def _attention(
     store: Store,
     tables: NeuronTables,
@@ -152,23 +133,19 @@ def _attention(
     cell: str | None,
 ) -> None:
     weights = attention_of(store, tables.neuron, head)
-    limit = attention_limit(weights)
-    stored = bool(weights)
     right = told.right if told is not None and tables.split == "test" else {}
     only = told.prompts_in(cell) if told is not None and cell is not None and right else None
     heading(
-        "Where it looks",
+        LOOKS_TITLE,
         attention_data(tables, head, weights),
         key="head-attention",
         help=define("Attention", store.manifest)
         + " Right: "
         + define("Contribution", store.manifest),
-        caption=_looks_caption(stored, bool(right), cell if only is not None else None),
+        caption=looks_caption(bool(weights), bool(right), cell if only is not None else None),
         controls=partial(split_switch, tables.split, "head-split"),
     )
-    columns = StripColumns(
-        "attention", limit=limit if stored else 0.0, numbers=("adds",), start=stored, removed=False
-    )
+    columns = looks_columns(weights)
     for title, active, place in zip(
         ("Active", "Inactive"), (True, False), st.columns(2, gap="medium"), strict=True
     ):
@@ -217,7 +194,8 @@ def render() -> None:
             frame.empty("There are no prompts to show for this pair.")
     with right:
         if tables is not None:
-            pair_metrics(store, tables, head, None if told is None else told.score, removed, kind)
+            score = None if told is None else told.score
+            metrics(pair_numbers(store, tables, head, score, removed, kind))
         explainer = None if told is None else told.explainer
         _served(store, served_neurons_of(store, head, split, explainer), neuron, head, split)
         if tables is not None and has_prompts:

@@ -18,13 +18,13 @@ from explorer.charts.style import signed
 from explorer.components import frame
 from explorer.components.chips import token_chip
 from explorer.components.figure import figure
-from explorer.components.head_words import ONE_CLASS
 from explorer.components.link_check import own_token
 from explorer.components.metrics import Metric, metrics
 from explorer.components.neuron_picker import choose_neuron
 from explorer.components.prompt_table import prompt_table
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
+from explorer.resources.head_figures import ONE_CLASS
 from explorer.resources.head_words import explained, prompt_texts
 from explorer.resources.map_tables import (
     COLUMN_SORTS,

@@ -11,10 +11,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.charts.style import number, signed
-from explorer.components.head_words import ONE_CLASS
 from explorer.core.rules import evidence, parse
 from explorer.core.store import Store
 from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
+from explorer.resources.head_figures import ONE_CLASS
 from explorer.resources.head_removals import QUANTITIES, removals
 from explorer.resources.head_words import explained, prompt_texts
 from tests.explorer.page_reader import (

@@ -3,6 +3,7 @@ the largest distance between them, which is the Kolmogorov-Smirnov statistic."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import altair as alt
@@ -20,19 +21,31 @@ def removal_curves(
     gap: tuple[float, float, float] | None,
     title: str,
     digits: str,
+    fine: float | None = None,
     palette: Palette,
 ) -> alt.LayerChart:
     """`curves` has `group` (`active` or `inactive`), `x` (ablated minus clean) and `share` (of the
     group's rows at or below `x`, 0 to 1). `gap` is the place of the largest distance and the two
-    shares there. `digits` is how x is written."""
+    shares there. `digits` is how x is written. With `fine` the scale is linear up to that size and
+    logarithmic beyond, both ways."""
     words: dict[str, Any] = {
         "domain": False, "ticks": False, "labelColor": palette.ink, "titleColor": palette.muted,
         "titleFontWeight": "normal", "labelFontSize": 12, "titleFontSize": 12,
         "gridColor": palette.border, "labelFlush": False,
     }  # fmt: skip
+    ticks: dict[str, Any] = {"tickCount": 6}
+    scale = alt.Scale(nice=False, zero=False)
+    if fine is not None:
+        sizes = [10.0**power for power in range(round(math.log10(fine)), 1)]
+        ticks = {
+            "values": [*(-size for size in reversed(sizes)), 0.0, *sizes],
+            "labelOverlap": True,
+        }
+        scale = alt.Scale(type="symlog", constant=fine, nice=False)
+        title += f", log scale beyond ±{fine:g}"
     x = alt.X(
-        "x:Q", title=title, scale=alt.Scale(nice=False, zero=False),
-        axis=alt.Axis(labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~r')", tickCount=6, **words),
+        "x:Q", title=title, scale=scale,
+        axis=alt.Axis(labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~r')", **ticks, **words),
     )  # fmt: skip
     y = alt.Y(
         "share:Q", title="share of rows at or below", scale=alt.Scale(domain=[0, 1]),

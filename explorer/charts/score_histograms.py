@@ -128,10 +128,10 @@ def _texts(labels: pd.DataFrame, y: alt.Y, palette: Palette) -> list[alt.Chart]:
     small: dict[str, Any] = {"fontSize": 12, "color": palette.muted, "dy": 10}
     beside: dict[str, Any] = {"align": "left", "dx": 12}
     return [
-        base.mark_text(align="right", fontSize=13, fontWeight=600, dy=-8, limit=128).encode(
+        base.mark_text(align="right", fontSize=13, fontWeight=600, dy=-8, limit=165).encode(
             x=left, text="name:N", color=colour
         ),
-        base.mark_text(align="right", limit=128, **small).encode(x=left, text="note:N"),
+        base.mark_text(align="right", limit=165, **small).encode(x=left, text="note:N"),
         base.mark_text(fontSize=13, fontWeight=600, dy=-8, color=palette.ink, **beside).encode(
             x=right, text="right:N"
         ),

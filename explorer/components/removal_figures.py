@@ -22,7 +22,7 @@ from explorer.components.findings_figures import Compared
 from explorer.components.link_check import own_token
 from explorer.core.findings import Estimate
 from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
-from explorer.resources.findings_tables import cached_removals
+from explorer.resources.findings_tables import cached_removal_data, cached_removals
 from explorer.resources.removal_tables import (
     DIRECT_KINDS,
     MAX_MARKS,
@@ -32,11 +32,13 @@ from explorer.resources.removal_tables import (
     Removals,
     curves,
     joint_rows,
-    removal_data,
     scatter_rows,
 )
 from explorer.selection import Selection
 
+_FINE = 1e-4
+"""Changes of P(token) up to this size are drawn to a linear scale, larger ones to a logarithmic one:
+most are tiny, a few are not."""
 _SCATTER = "Direct contribution against measured effect"
 _CURVES = "Removing a head where it is active, and where it is not"
 _JOINT = "Heads removed together, and one by one"
@@ -125,7 +127,7 @@ def scatter_figure(run: Compared, chosen: Selection) -> None:
     figure(
         _SCATTER,
         partial(effect_scatter, rows, prompt_id=pick[0], neuron=pick[1], head=pick[2]),
-        removal_data(removals, run.store.token_texts),
+        cached_removal_data(run.store, kind),
         key="findings-scatter",
         help=define("Contribution", run.found.manifest)
         + " "
@@ -223,6 +225,7 @@ def curves_figure(run: Compared, kind: str, measure: str) -> None:
             curves(removals, measure),
             gap=gap,
             title=f"change of {measure} when the head is removed",
+            fine=None if measure == "pre-activation" else _FINE,
             digits="+.3f" if measure == "pre-activation" else "+.4f",
         ),
         data,

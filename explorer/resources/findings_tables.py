@@ -19,7 +19,7 @@ import streamlit as st
 from explorer.core import findings
 from explorer.core.findings import Estimate
 from explorer.core.store import Store
-from explorer.resources.removal_tables import Removals, removals_of
+from explorer.resources.removal_tables import Removals, removal_data, removals_of
 
 HIGH_SCORE = 0.8
 LOW_PROBABILITY = 0.1
@@ -194,3 +194,11 @@ def cached_findings(store: Store, model: str, corpus: str) -> RunFindings:
 def cached_removals(store: Store, kind: str) -> Removals:
     """`removals_of`, computed once for a run and kind."""
     return _remembered((*_stamp(store), "removals", kind), lambda: removals_of(store, kind))
+
+
+def cached_removal_data(store: Store, kind: str) -> pd.DataFrame:
+    """`removal_data` of a run, computed once: a run may hold a hundred thousand removals."""
+    return _remembered(
+        (*_stamp(store), "removal data", kind),
+        lambda: removal_data(cached_removals(store, kind), store.token_texts),
+    )

@@ -179,6 +179,10 @@ def test_the_largest_distance_is_drawn_where_it_is() -> None:
     assert [(m["x"], m["low"], m["high"], m["word"]) for m in marked] == [
         (0.0, 0.25, 1.0, "D = 0.75")
     ]
+    fine = removal_curves(_curves(), gap=None, title="t", digits="+.4f", fine=1e-3, palette=LIGHT)
+    x = fine.to_dict()["layer"][1]["encoding"]["x"]
+    assert (x["scale"]["type"], x["scale"]["constant"]) == ("symlog", 1e-3)
+    assert x["axis"]["values"] == pytest.approx([-1, -0.1, -0.01, -0.001, 0, 0.001, 0.01, 0.1, 1])
     plain = removal_curves(_curves(), gap=None, title="t", digits="+.2f", palette=LIGHT)
     assert len(layer_marks(plain)) == len(layer_marks(drawn)) - 3
 
@@ -191,6 +195,9 @@ def test_each_run_has_a_name_marker_and_colour_of_its_own() -> None:
     assert run_names([("a", "m", "c"), ("b", "n", "c")]) == ["m", "n"]
     assert run_names([("a", "m", "c"), ("b", "m", "d")]) == ["m · c", "m · d"]
     assert run_names([("a", "m", "c"), ("b", "m", "c")]) == ["m · a", "m · b"]
+    alike = run_names([("m-c-12", "m", "c"), ("m-c-13", "m", "c"), ("x", "n", "c")])
+    assert alike == ["m · 12", "m · 13", "n"]
+    assert run_names([("m-", "m", "c"), ("m-c", "m", "c")]) == ["m · m-", "m · c"]
 
 
 def _row(name: str = "one", **changes: Any) -> RunRow:

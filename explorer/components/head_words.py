@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from functools import partial
 
 import pandas as pd
@@ -12,7 +13,6 @@ from explorer.charts.confusion_dots import CELLS, PICK
 from explorer.charts.explanation_text import clauses_html, explanation_html, raw_text
 from explorer.charts.glossary import define
 from explorer.components import frame
-from explorer.components.chips import plain_markdown
 from explorer.components.figure import draw, heading
 from explorer.core.store import Store
 from explorer.resources.head_figures import ONE_CLASS, dots_figure
@@ -36,7 +36,7 @@ def _choose_explainer() -> None:
 def _explainer_picker(told: Explained) -> None:
     if len(told.explainers) == 1:
         st.html(
-            f'<p class="nt-small">explainer: {plain_markdown(told.explainer)}</p>', width="content"
+            f'<p class="nt-small">explainer: {html.escape(told.explainer)}</p>', width="content"
         )
         return
     st.session_state[_EXPLAINER] = told.explainer

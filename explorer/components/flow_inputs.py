@@ -1,6 +1,9 @@
 """What a person sets on Flow: stored prompt, target token, thresholds, the node whose paths to show.
 
-All of it is written to the selection, and so to the URL.
+All of it is written to the selection, and so to the URL. What a widget shows is set by the page and
+changes with the prompt, while other parts of the page ask the server again and again: such a request
+may still carry what the browser showed before. So a widget's key says what it shows (an old report then
+concerns a widget that is gone), and every change is one that may be made twice.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from explorer.core.types import HeadId, NeuronId, visible
 from explorer.resources.flow_values import FlowGraph, FlowValue, Threshold
 from explorer.resources.live_values import StoredPrompt
 
-_PROMPT, _TARGET, _NODE = "flow-prompt", "flow-target", "flow-node"
 _ENDING = 44
 """Characters of a stored prompt that its entry shows."""
 _WHOLE = "all paths"
@@ -46,13 +48,16 @@ def stored_prompt_input(store: Store, neuron: NeuronId, shown: StoredPrompt | No
     if shown is not None and shown.prompt_id not in names:  # another neuron's
         names = {shown.prompt_id: ending(passage(shown.text), _ENDING), **names}
 
+    key = f"flow-prompt-{neuron}-{prompt}"
+
     def picked() -> None:
-        selection.choose(prompt=st.session_state[_PROMPT], text=None, pos=None, node=None)
+        selection.choose(prompt=st.session_state[key], text=None, pos=None, node=None)
 
     options = [*names]
-    st.session_state[_PROMPT] = prompt
+    st.session_state[key] = prompt
     st.selectbox(
-        f"Stored prompts of {neuron.label}", options, key=_PROMPT, on_change=picked,
+        f"Stored prompts of {neuron.label}", options, key=key, on_change=picked,
+        index=None if prompt is None else 0,
         format_func=lambda key: names.get(key, f"prompt {key}"), disabled=not options,
         placeholder="typed" if options else "none stored",
         help="Prompts of the run that excite this neuron, shortened as the run kept them.",
@@ -69,26 +74,30 @@ def target_input(store: Store, value: FlowValue, own: str | None) -> None:
     if mine is not None and mine not in names:
         names[mine] = visible(own or "") or "∅"
 
-    def picked() -> None:
-        chosen = st.session_state[_TARGET]
-        first = value.next_tokens[0].token_id
-        selection.choose(target=None if chosen == first else chosen)
+    first, target = value.next_tokens[0].token_id, value.target.token_id
+    key = f"flow-target-{first}-{target}"
 
-    st.session_state[_TARGET] = value.target.token_id
+    def picked() -> None:
+        chosen = st.session_state[key]
+        selection.choose(target=None if chosen == first else chosen, node=None)
+
+    st.session_state[key] = target
     st.selectbox(
-        "Next token", [*names], key=_TARGET, on_change=picked,
+        "Next token", [*names], key=key, on_change=picked,
         format_func=lambda key: names.get(key, str(key)),
         help="The flow ends in this token: the likeliest ones, and the token chosen on other pages.",
     )  # fmt: skip
 
 
 def _slider(label: str, field: str, at: Threshold, help: str) -> None:
-    key = f"flow-{field}"
+    key = f"flow-{field}-{at.limit:g}-{at.first:g}"
+    shown = min(at.limit, at.value)
 
     def moved() -> None:
-        selection.choose(**{field: float(st.session_state[key])})
+        if st.session_state[key] != shown:
+            selection.choose(**{field: float(st.session_state[key])})
 
-    st.session_state[key] = min(at.limit, at.value)
+    st.session_state[key] = shown
     st.slider(label, 0.0, at.limit, step=at.step, format=f"%.{at.digits}f", key=key, help=help,
               on_change=moved)  # fmt: skip
 
@@ -105,26 +114,24 @@ def threshold_inputs(heads: Threshold, neurons: Threshold, define: Mapping[str, 
 
 
 def isolate(graph: FlowGraph, key: str | None) -> None:
-    """Show the paths of one node alone; of none, the token, or the same one again: all paths."""
-    node: HeadId | NeuronId | None = None
-    if key != str(selection.current().node):
-        kind = next((n.kind for n in graph.nodes if n.key == key), "token")
-        readers = {"head": HeadId.parse, "neuron": NeuronId.parse}
-        node = readers[kind](str(key)) if kind in readers else None
-    selection.choose(node=node)
+    """Show the paths of one node of the graph alone; of none, or of the token, all paths."""
+    kind = next((n.kind for n in graph.nodes if n.key == key), "token")
+    readers = {"head": HeadId.parse, "neuron": NeuronId.parse}
+    selection.choose(node=readers[kind](str(key)) if kind in readers else None)
 
 
 def node_input(graph: FlowGraph, isolated: str | None) -> None:
     """The nodes of the graph as a list: what a click on one does, for the keyboard."""
     names = {n.key: n.name for n in graph.nodes if n.key != TOKEN_KEY}
+    key = f"flow-node-{isolated}"
 
     def picked() -> None:
-        chosen = st.session_state[_NODE]
+        chosen = st.session_state[key]
         isolate(graph, None if chosen == _WHOLE else chosen)
 
-    st.session_state[_NODE] = isolated if isolated in names else _WHOLE
+    st.session_state[key] = isolated if isolated in names else _WHOLE
     st.selectbox(
-        "Paths through", [_WHOLE, *names], key=_NODE, on_change=picked,
-        format_func=lambda key: names.get(key, _WHOLE),
+        "Paths through", [_WHOLE, *names], key=key, on_change=picked,
+        format_func=lambda node: names.get(node, _WHOLE),
         help="A click on a node does the same; a second click shows all paths again.",
     )  # fmt: skip

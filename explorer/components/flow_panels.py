@@ -104,17 +104,22 @@ def _table(graph: FlowGraph) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(["from", "to", "adds", "unit"]))
 
 
-def _picked(graph: FlowGraph, key: str) -> None:
+def _picked(graph: FlowGraph, isolated: str | None, turn: int, key: str) -> None:
+    """A click on a node of the graph that showed `isolated`; the same node again shows all paths.
+
+    It may be reported twice, so it says what to show rather than what to switch.
+    """
     picked = st.session_state[key]["selection"].get(PICK)
     if picked:
-        # A fresh chart key, so that the same node can be clicked again.
-        st.session_state[_TURN] = int(st.session_state.get(_TURN, 0)) + 1
-        isolate(graph, picked[0]["key"])
+        st.session_state[_TURN] = turn + 1  # a fresh chart: the same node can be clicked again
+        node = picked[0]["key"]
+        isolate(graph, None if node == isolated else node)
 
 
 def graph_figure(store: Store, value: FlowValue, graph: FlowGraph, isolated: str | None) -> None:
     """The graph, with the list of its nodes at the right of the heading."""
-    key = f"flow-{store.run_id}-{st.session_state.get(_TURN, 0)}"
+    turn = int(st.session_state.get(_TURN, 0))
+    key = f"flow-{store.run_id}-{turn}"
     drawing = partial(
         draw_flow,
         graph.nodes,
@@ -134,7 +139,7 @@ def graph_figure(store: Store, value: FlowValue, graph: FlowGraph, isolated: str
             "Shares are of summed sizes, so that what raises and what lowers do not cancel.",
             caption=plain_markdown(_caption(graph)),
             under=partial(card, store, graph, isolated),
-            on_select=partial(_picked, graph, key),
+            on_select=partial(_picked, graph, isolated, turn, key),
             selection_mode=PICK,
             chart_key=key,
         )

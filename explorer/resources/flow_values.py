@@ -120,11 +120,12 @@ def _analysed(
 
 @dataclass(frozen=True)
 class Threshold:
-    """A slider: from 0 to `limit` in steps, and where it stands."""
+    """A slider: from 0 to `limit` in steps, where it stands, and where a first look has it."""
 
     limit: float
     step: float
     value: float
+    first: float
     digits: int
 
 
@@ -133,8 +134,8 @@ def _threshold(largest: float, sizes: np.ndarray, asked: float | None, n_first: 
     limit = round_up_125(largest)
     power = math.floor(math.log10(limit)) - 2
     step = float(f"1e{power}")
-    value = threshold_for(sizes, n_first, step) if asked is None else asked
-    return Threshold(limit, step, value, max(0, -power))
+    first = threshold_for(sizes, n_first, step)
+    return Threshold(limit, step, first if asked is None else asked, first, max(0, -power))
 
 
 def thresholds(

@@ -62,6 +62,16 @@ def _nodes(app: AppTest) -> set[str]:
     return set(widest(chart(app, "Flow from")[1], "key", "kind")["key"])
 
 
+def _box(app: AppTest, label: str) -> Any:
+    (box,) = [box for box in app.selectbox if box.label.startswith(label)]
+    return box
+
+
+def _slider(app: AppTest) -> Any:
+    (slider,) = [slider for slider in app.slider if slider.label.startswith("Heads")]
+    return slider
+
+
 def _caption(app: AppTest) -> str:
     (caption,) = [c.value for c in app.caption if c.value.startswith("Shown")]
     return caption.replace("\\", "")
@@ -98,7 +108,7 @@ def test_the_graph_is_that_of_the_typed_prompt(opened: Store, model: LanguageMod
         app = open_page("flow", text=text)
         found = analyse_flow(model, model.encode(text))
         token = model.token_texts[found.target.token_id]
-        assert app.selectbox(key="flow-target").value == found.target.token_id
+        assert _box(app, "Next token").value == found.target.token_id
         assert _strip(app)["prompt"] == text
         lines = _lines(app).set_index(["source", "target"])["value"]
         effects = {str(one.neuron): one.effect for one in found.neurons}
@@ -134,13 +144,13 @@ def test_every_head_line_is_the_heads_contribution(opened: Store, model: Languag
 def test_sliders_hide_lines_and_are_in_the_link(opened: Store) -> None:
     app = open_page("flow", text=TEXT)
     before = len(_lines(app))
-    app.slider(key="flow-min_head").set_value(3.0).run()
+    _slider(app).set_value(3.0).run()
     assert 0 < len(_lines(app)) < before
     assert app.query_params["min_head"] == "3"
     assert _lines(app).query("target != @TOKEN_KEY")["value"].abs().min() >= 3
     again = open_page("flow", text=TEXT, min_head="3")
     assert len(_lines(again)) == len(_lines(app))
-    assert again.slider(key="flow-min_head").value == 3.0
+    assert _slider(again).value == 3.0
 
 
 def test_thresholds_above_all_leave_the_token(opened: Store) -> None:
@@ -156,7 +166,7 @@ def test_a_node_is_isolated_and_its_page_is_one_link_away(opened: Store) -> None
     app = open_page("flow", text=TEXT)
     lines = _lines(app)
     head = lines[lines["target"] != TOKEN_KEY]["source"].iloc[0]
-    app.selectbox(key="flow-node").select(head).run()
+    _box(app, "Paths through").select(head).run()
     assert app.query_params["node"] == head
     strong = _lines(app).query("opacity > 0.5")
     assert set(strong.query("target != @TOKEN_KEY")["source"]) == {head}
@@ -164,30 +174,29 @@ def test_a_node_is_isolated_and_its_page_is_one_link_away(opened: Store) -> None
     assert f"{label} →" in [m.value for m in app.markdown]
     again = open_page("flow", text=TEXT, node=head)
     assert len(_lines(again).query("opacity > 0.5")) == len(strong)
-    app.selectbox(key="flow-node").select("all paths").run()
+    _box(app, "Paths through").select("all paths").run()
     assert "node" not in app.query_params
     assert _lines(app)["opacity"].nunique() == 1
-    neuron = next(key for key in _nodes(app) if "N" in key)
-    other = open_page("flow", text=TEXT, node=neuron)
-    assert {"Try it live →", f"{NeuronId.parse(neuron).label} →"} <= {
-        m.value for m in other.markdown
-    }
+    for neuron in sorted(key for key in _nodes(app) if "N" in key):
+        other = open_page("flow", text=TEXT, node=neuron)
+        shown = {m.value for m in other.markdown}
+        assert {"Try it live →", f"{NeuronId.parse(neuron).label} →"} <= shown
 
 
 def test_the_target_may_be_another_token(opened: Store, model: LanguageModel) -> None:
     app = open_page("flow", text=TEXT, token="␣come", neuron="L5N7")
     best = analyse_flow(model, model.encode(TEXT))
-    options = app.selectbox(key="flow-target").options
+    options = _box(app, "Next token").options
     assert len(options) == 9
     second = best.next_tokens[1].token_id
-    app.selectbox(key="flow-target").set_value(second).run()
+    _box(app, "Next token").set_value(second).run()
     assert app.query_params["target"] == str(second)
     other = analyse_flow(model, model.encode(TEXT), None, second)
     effects = {str(one.neuron): one.effect for one in other.neurons}
     for key in (key for key in _nodes(app) if "N" in key):
         line = _lines(app).query("source == @key")["value"].iloc[0]
         assert line == pytest.approx(effects[key], abs=1e-4)
-    app.selectbox(key="flow-target").set_value(best.target.token_id).run()
+    _box(app, "Next token").set_value(best.target.token_id).run()
     assert "target" not in app.query_params
 
 
@@ -195,7 +204,7 @@ def test_the_position_of_the_link_is_shown(opened: Store, model: LanguageModel) 
     app = open_page("flow", text=TEXT, pos="2")
     assert _strip(app)["position"] == 2
     found = analyse_flow(model, model.encode(TEXT), 2)
-    assert app.selectbox(key="flow-target").value == found.target.token_id
+    assert _box(app, "Next token").value == found.target.token_id
     assert found.target.token_id != analyse_flow(model, model.encode(TEXT)).target.token_id
 
 
@@ -205,7 +214,7 @@ def test_a_stored_prompt_is_shown_as_the_run_kept_it(opened: Store) -> None:
     kept = [opened.token_texts[i] for i in row["token_ids"][row["start"] :]]
     assert [t["text"] for t in _strip(app)["tokens"]] == [t.replace(" ", "␣") for t in kept]
     assert app.query_params["prompt"] == str(row["prompt_id"])
-    box = app.selectbox(key="flow-prompt")
+    box = _box(app, "Stored prompts")
     other = opened.prompts(NeuronId(5, 7), "train").iloc[1]
     box.set_value(int(other["prompt_id"])).run()
     assert app.query_params["prompt"] == str(other["prompt_id"])

@@ -9,7 +9,7 @@ a click on the navigation clears the URL.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -23,6 +23,10 @@ SPLITS = ("train", "test")
 MAX_RUNS = 4
 """Runs that Findings compares at once."""
 _MAX_OFF = 2000
+TABS = ("heads", "components", "laundry")
+"""Parts of Channels."""
+EDITS = ("scale-last", "set-last", "scale-all", "set-all")
+"""What a dial of Channels does to a component's activation, and where."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,36 @@ class Selection:
     """Least size of a head's contribution that Flow draws; None leaves it to the page."""
     min_neuron: float | None = None
     """Least size of a neuron's direct effect that Flow draws; None leaves it to the page."""
+    tab: str | None = None
+    """Part of Channels that is shown: `heads`, `components` or `laundry`."""
+    mode: str | None = None
+    """Through what a head reads another: `Q`, `K` or `V`."""
+    src: HeadId | None = None
+    """The head that writes, whose components are shown."""
+    dst: HeadId | None = None
+    """The head that reads."""
+    matrix: str | None = None
+    """`OV` or `QK`."""
+    comp: int | None = None
+    """Component of `src`, from 0."""
+    edit: str | None = None
+    """What the dial does to a component and where: `scale` or `set`, then `-last` or `-all`."""
+    strength: float | None = None
+    """Where the dial stands: a factor, or the activation that is set."""
+    items: int | None = None
+    """Items in a laundry list."""
     measure: str | None = None
     sort: str | None = None
+    guide: int | None = None
+    """0 where the guide of the first minute is hidden; None while it is shown."""
+    big: int | None = None
+    """1 in presentation: type x 1.3, no guide; None otherwise."""
 
     def to_query(self) -> dict[str, str]:
         """The URL parameters of one run, unset fields left out."""
         query = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "others"}
         query["token"] = None if self.token is None else self.token.replace(" ", SPACE_MARK)
-        for name in ("min_head", "min_neuron"):
+        for name in ("min_head", "min_neuron", "strength"):
             if query[name] is not None:
                 query[name] = f"{query[name]:.6f}".rstrip("0").rstrip(".")
         query["off"] = None if not self.off else ",".join(str(head) for head in self.off)
@@ -86,6 +112,27 @@ def _size(text: str) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.A):
         raise ValueError("expected a number from 0, such as 0.25")
     return float(text)
+
+
+def _signed(text: str) -> float:
+    if not re.fullmatch(r"-?\d{1,6}(\.\d{1,6})?", text, re.A):
+        raise ValueError("expected a number, such as -1.5")
+    return float(text) + 0.0  # a negative zero is none
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _flag(text: str) -> int:
+    if text not in ("0", "1"):
+        raise ValueError("expected 0 or 1")
+    return int(text)
 
 
 def _node(text: str) -> HeadId | NeuronId:
@@ -147,9 +194,23 @@ _READERS: dict[str, Any] = {
     "node": _node,
     "min_head": _size,
     "min_neuron": _size,
+    "tab": _one_of(*TABS),
+    "mode": _one_of("Q", "K", "V"),
+    "src": HeadId.parse,
+    "dst": HeadId.parse,
+    "matrix": _one_of("OV", "QK"),
+    "comp": _whole_number,
+    "edit": _one_of(*EDITS),
+    "strength": _signed,
+    "items": _whole_number,
     "measure": lambda text: text[:40],
     "sort": lambda text: text[:40],
+    "guide": _flag,
+    "big": _flag,
 }
+VIEW_FIELDS = ("guide", "big")
+"""How pages are shown, not what: every page carries them in its URL and its links, and a link that
+leaves them out leaves them as they are in the session."""
 
 
 def parse(query: Mapping[str, Any]) -> tuple[Selection, tuple[str, ...]]:
@@ -186,6 +247,11 @@ def current() -> Selection:
     if notes:
         st.session_state["link_notes"] = notes
     return selection
+
+
+def is_new() -> bool:
+    """Whether this browser tab has chosen nothing yet: it has just arrived, perhaps by a link."""
+    return _KEY not in st.session_state
 
 
 def link_notes() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamlit.components.v2 import component
 
 _HTML = '<button type="button">Copy link</button>'
-_CSS = """
+BUTTON_CSS = """
 button {
   font: inherit; font-size: 14px; min-height: 36px; padding: 0 12px; white-space: nowrap;
   color: var(--st-text-color); background: var(--st-background-color);
@@ -15,6 +15,7 @@ button {
 button:hover { background: var(--st-secondary-background-color); }
 button:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
 """
+"""How a button of the frame looks that is a component of its own."""
 _JS = """
 export default function ({ parentElement }) {
   const button = parentElement.querySelector("button");
@@ -41,5 +42,5 @@ export default function ({ parentElement }) {
 def copy_link() -> None:
     """Draw the button. It needs no answer from the server."""
     # Registered with the running server here, since a module is imported only once in a process.
-    draw = component("nt_copy_link", html=_HTML, css=_CSS, js=_JS)
+    draw = component("nt_copy_link", html=_HTML, css=BUTTON_CSS, js=_JS)
     draw(key="nt-copy-link", width="content")

@@ -6,69 +6,44 @@ returns the open store with a selection whose run, neuron and head exist in it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import streamlit as st
-from streamlit.navigation.page import Page
 
 from explorer import selection
 from explorer.components import chips, export
 from explorer.components.copy_link import copy_link
+from explorer.components.copy_python import copy_python
+from explorer.components.guide import guide_strip
+from explorer.components.keys import page_keys
 from explorer.components.link_check import check
 from explorer.components.new_run import offer_new_run
+from explorer.components.notes import notes_menu
+from explorer.components.page_file import offer_page_file
+from explorer.components.page_links import PAGE_FIELDS, go, link, register_pages
 from explorer.components.theme import apply_style
 from explorer.core.errors import StoreError
-from explorer.core.runs import RunList
+from explorer.core.runs import RunInfo, RunList
 from explorer.core.store import Store
 from explorer.resources.models import warm_up
 from explorer.resources.stores import current_runs, open_run, store_folder
-from explorer.selection import Selection
+from explorer.selection import VIEW_FIELDS, Selection
 
-PAGE_FIELDS: dict[str, tuple[str, ...]] = {
-    "tokens": ("run", "token", "neuron"),
-    "neuron": ("run", "token", "neuron", "split", "prompt", "head"),
-    "head": ("run", "token", "neuron", "head", "split", "prompt", "explainer", "kind"),
-    "map": ("run", "measure", "sort", "neuron", "head"),
-    "live": ("run", "token", "neuron", "head", "text", "prompt", "pos", "off", "kind", "text2",
-             "pos2"),
-    "flow": ("run", "token", "neuron", "head", "text", "prompt", "pos", "target", "node", "min_head",
-             "min_neuron"),
-    "findings": ("run", "others", "token", "neuron", "head", "prompt", "kind", "measure"),
-    "about": ("run",),
-}  # fmt: skip
-"""The fields that a link to a page carries, where they are chosen."""
-
-_PAGES_KEY = "pages"
+__all__ = ("PAGE_FIELDS", "empty", "go", "link", "note", "page", "question", "register_pages")
 
 
-def register_pages(pages: Mapping[str, Page]) -> None:
-    """Tell the frame which page objects there are; the router does this before a page runs."""
-    st.session_state[_PAGES_KEY] = dict(pages)
-
-
-def link(page: str, label: str, **changes: Any) -> None:
-    """A link to another page that carries the selection with `changes`; None forgets a field.
-
-    `label` is markdown: `chips.token_code` writes a token in it.
-    """
-    query = selection.query_of(replace(selection.current(), **changes), PAGE_FIELDS[page])
-    pages = st.session_state.get(_PAGES_KEY, {})
-    if page in pages:
-        st.page_link(pages[page], label=label, query_params=query)
-    else:  # a page drawn alone, without the router
-        st.markdown(label)
-
-
-def go(page: str, **changes: Any) -> None:
-    """Open another page at once, carrying the selection with `changes`."""
-    pages = st.session_state.get(_PAGES_KEY, {})
-    chosen = selection.choose(**changes)
-    if page in pages:
-        query = selection.query_of(chosen, PAGE_FIELDS[page])
-        st.switch_page(pages[page], query_params=query)
+_PRESENTATION = """<style>
+.stMainBlockContainer { zoom: 1.3; }
+.stElementContainer:has([data-testid="stVegaLiteChart"], [data-testid="stDataFrame"]) {
+  width: calc(100% / 1.3) !important;
+}
+</style>"""
+"""Type x 1.3, and all that is drawn with it. A chart or table takes the width that its place has
+on the screen as its own, which is then enlarged: its place is made that much narrower."""
 
 
 def question(text: str, answer: str = "") -> None:
@@ -115,22 +90,37 @@ def _choose_run() -> None:
     selection.choose(run=st.session_state["nt-run"], neuron=None, head=None, prompt=None, pos=None)
 
 
+def run_labels(runs: tuple[RunInfo, ...]) -> dict[str, str]:
+    """What the run picker calls each run: its title; where several share one, the last part of the
+    run's id before it, or the whole id where even that is shared."""
+    titles, ends = Counter(run.title for run in runs), Counter(_end(run) for run in runs)
+    return {
+        run.run_id: run.title
+        if titles[run.title] == 1
+        else f"{run.run_id.rsplit('-', 1)[-1] if ends[_end(run)] == 1 else run.run_id} · {run.title}"
+        for run in runs
+    }
+
+
+def _end(run: RunInfo) -> tuple[str, str]:
+    return run.title, run.run_id.rsplit("-", 1)[-1]
+
+
 def _run_picker(runs: RunList, run_id: str) -> None:
-    titles = {run.run_id: run.title for run in runs.runs}
-    repeated = len(set(titles.values())) < len(titles)
+    labels = run_labels(runs.runs)
     st.session_state["nt-run"] = run_id
     st.selectbox(
         "Run",
-        list(titles),
-        format_func=lambda run: f"{titles[run]} ({run})" if repeated else titles[run],
+        list(labels),
+        format_func=labels.__getitem__,
         key="nt-run",
         on_change=_choose_run,
         label_visibility="collapsed",
-        width=250,
+        width=232,
     )
 
 
-def _export_menu(store: Store) -> None:
+def _export_menu(step: str, store: Store, chosen: Selection) -> None:
     tables = export.begin_page()
     make = {"tables": tables, "manifest": store.manifest, "link": export.page_link_url()}
     name = export.file_stem(store.run_id, "page")
@@ -139,6 +129,7 @@ def _export_menu(store: Store) -> None:
                            "application/json", on_click="ignore", type="tertiary")  # fmt: skip
         st.download_button("CSV files (zip)", partial(export.to_zip, **make), f"{name}.zip",
                            "application/zip", on_click="ignore", type="tertiary")  # fmt: skip
+        offer_page_file(step, store, chosen)
 
 
 def _arrive(names: tuple[str, ...]) -> Selection:
@@ -165,7 +156,7 @@ def page(
     """
     apply_style()
     names = tuple(dict.fromkeys(("run", *names)))
-    runs = current_runs()
+    runs, arrived = current_runs(), selection.is_new()
     if not runs.runs:
         st.info(f"There is no run in {store_folder()} yet. Reload the page once there is one.")
         st.stop()
@@ -182,7 +173,7 @@ def page(
         st.stop()
     warm_up(store)
     st.session_state["run_title"] = run.title
-    fixes, found = check(store, wanted)
+    fixes, found = check(store, wanted, step, arrived)
     fixes["run"] = run.run_id
     chosen = replace(wanted, **fixes)
     if defaults is not None:
@@ -190,17 +181,23 @@ def page(
         chosen = replace(chosen, **fixes)
     if chosen != wanted:
         selection.choose(**fixes)
-    selection.show_in_url(chosen, names)
+    selection.show_in_url(chosen, (*names, *VIEW_FIELDS))
     with st.container(key="nt-frame", horizontal=True, horizontal_alignment="distribute",
                       vertical_alignment="center"):  # fmt: skip
         _trail(step, chosen)
-        with st.container(
-            horizontal=True, width="content", gap="small", vertical_alignment="center"
-        ):
+        with st.container(key="nt-tools", horizontal=True, width="content", gap="xsmall",
+                          vertical_alignment="center"):  # fmt: skip
             _run_picker(runs, run.run_id)
             copy_link()
-            _export_menu(store)
+            copy_python(store, step)
+            _export_menu(step, store, chosen)
+            notes_menu(store, step, chosen)
+            page_keys(store, step, chosen)
+    if chosen.big == 1:
+        st.html(_PRESENTATION)
     offer_new_run(run)
     for text in (*notes, *found):
         note(chips.emphasised(text))
+    if step != "tokens":  # there the strip stands under the search
+        guide_strip(store, step, chosen)
     return store, chosen

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId, visible
+from explorer.resources import map_tables, removal_tables
 from explorer.selection import Selection
 
 
@@ -69,18 +72,79 @@ def own_token(store: Store, neuron: NeuronId) -> str | None:
     return store.token_texts[ids[0]] if ids else None
 
 
-def check(store: Store, wanted: Selection) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Changes that make a selection fit the run, and a sentence for each thing that is not there.
+def split_of(store: Store, prompt: int | None) -> str | None:
+    """The split of a prompt; None without one."""
+    rows = store.sql("SELECT split FROM prompts WHERE prompt_id = ?", (prompt,))
+    return next(iter(rows["split"].tolist()), None)
 
-    A neuron without a token brings its own, so that the trail leads back to it.
+
+_PROMPT_OF_NEURON = ("neuron", "head")
+"""Pages that show the prompts of the chosen neuron alone; the others show any prompt of the run."""
+
+
+def _prompt(store: Store, wanted: Selection, page: str | None) -> tuple[dict[str, Any], str, bool]:
+    """What the prompt changes, what is to be said of it, and whether it is not in the run at all.
+
+    On a page of one neuron's prompts, a prompt brings its own split.
     """
-    missing = {
+    if wanted.prompt is None:
+        return {}, "", False
+    rows = store.sql(
+        "SELECT layer, neuron, split FROM prompts WHERE prompt_id = ?", (wanted.prompt,)
+    ).to_dict("records")
+    if not rows:
+        return {"prompt": None}, f"Run *{store.run_id}* has no prompt {wanted.prompt}.", True
+    owner, split = NeuronId(int(rows[0]["layer"]), int(rows[0]["neuron"])), str(rows[0]["split"])
+    if page not in _PROMPT_OF_NEURON or wanted.neuron is None:
+        return {}, "", False
+    if owner != wanted.neuron:
+        said = f"Prompt {wanted.prompt} is one of {owner.label}, not of {wanted.neuron.label}."
+        return {"prompt": None}, said, False
+    if wanted.split == split:
+        return {}, "", False
+    said = f"Prompt {wanted.prompt} is a {split} prompt: the {split} prompts are shown."
+    return {"split": split}, "" if wanted.split is None else said, False
+
+
+def _unknown(what: str, value: str, known: Iterable[str]) -> str:
+    return f"There is no {what} “{visible(value)}”. There are: {', '.join(known)}."
+
+
+def _ways_of_showing(wanted: Selection, page: str | None) -> dict[str, str]:
+    """What a link says of how a page is to be shown, and the page does not know."""
+    lost: dict[str, str] = {}
+    measures = {"map": tuple(map_tables.MEASURES), "findings": tuple(removal_tables.MEASURES)}
+    if page in measures and wanted.measure not in (None, *measures[page]):
+        lost["measure"] = _unknown("measure", str(wanted.measure), measures[page])
+    sorts = [
+        f"{rows}-{columns}" for rows in map_tables.ROW_SORTS for columns in map_tables.COLUMN_SORTS
+    ]
+    if page == "map" and wanted.sort not in (None, *sorts):
+        lost["sort"] = _unknown("order", str(wanted.sort), sorts)
+    return lost
+
+
+def check(
+    store: Store, wanted: Selection, page: str | None = None, arrived: bool = True
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Changes that make a selection fit the run and page, and a sentence for each thing that is not there.
+
+    A neuron without a token brings its own, so that the trail leads back to it. What only one pair or
+    one text can know (explainer, position, heads off) its page checks. `arrived` False: somebody came
+    from another page, whose measure or prompt need not fit here; that goes without a word.
+    """
+    missing: dict[str, str | None] = {
         "neuron": _no_neuron(store, wanted.neuron),
         "head": _no_head(store, wanted.head),
         "token": _no_token(store, wanted.token),
     }
-    notes = tuple(text for text in missing.values() if text is not None)
-    changes: dict[str, Any] = {name: None for name, text in missing.items() if text is not None}
+    misfits = _ways_of_showing(wanted, page)
+    lost = [*misfits, *(name for name, text in missing.items() if text is not None)]
+    changes: dict[str, Any] = dict.fromkeys(lost)
+    fixes, said, is_missing = _prompt(store, replace(wanted, **changes), page)
+    changes |= fixes
+    notes = [*missing.values(), *(misfits.values() if arrived else ())]
+    notes.append(said if is_missing or arrived else None)
     if wanted.token is None and wanted.neuron is not None and "neuron" not in changes:
         changes["token"] = own_token(store, wanted.neuron)
-    return changes, notes
+    return changes, tuple(text for text in notes if text)

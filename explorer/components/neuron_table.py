@@ -15,7 +15,6 @@ from explorer.charts.style import Palette
 from explorer.components import frame
 from explorer.components.figure import heading
 from explorer.components.theme import current_palette
-from explorer.components.token_keys import token_keys
 from explorer.core.store import Store
 from explorer.core.types import NeuronId, visible
 from explorer.resources.token_tables import TokenTables
@@ -98,7 +97,6 @@ def _keys(tables: TokenTables, chosen: NeuronId | None) -> None:
             f"Open {chosen.label} →", key="neuron-open", shortcut="Enter"
         ):
             frame.go("neuron")
-        token_keys()
 
 
 def neuron_table(store: Store, tables: TokenTables, chosen: Selection) -> None:

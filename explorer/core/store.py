@@ -20,13 +20,14 @@ import pandas as pd
 from explorer.core.schema_tables import TABLES
 from explorer.core.store_explanations import ExplanationQueries
 from explorer.core.store_findings import FindingsQueries
+from explorer.core.store_gallery import GalleryQueries
 from explorer.core.store_open import connect, run_query
 from explorer.core.types import HeadId, ModelShape, NeuronId, without_lone_surrogates
 
 _SPLITS = ("train", "test")
 
 
-class Store(ExplanationQueries, FindingsQueries):
+class Store(ExplanationQueries, FindingsQueries, GalleryQueries):
     """An open store. Use as a context manager, or keep it for as long as a server runs."""
 
     def __init__(

@@ -14,6 +14,8 @@ from explorer.charts.token_charts import PICK, head_lollipops, layer_bars
 from explorer.components import frame, token_search
 from explorer.components.chips import token_chip
 from explorer.components.figure import figure
+from explorer.components.gallery import gallery
+from explorer.components.guide import guide_strip
 from explorer.components.link_check import studied_layers
 from explorer.components.neuron_table import neuron_table
 from explorer.core.store import Store
@@ -104,9 +106,11 @@ def render() -> None:
     tables = token_tables(store, token_id)
     frame.question(f"Which neurons make the model say {token_chip(chosen.token)}?", _answer(tables))
     token_search.draw(store, chosen.token)
+    guide_strip(store, "tokens", chosen)
     left, right = st.columns([58, 42], gap="large")
     with left:
         neuron_table(store, tables, chosen)
     with right:
         _layers(store, token_id)
         _heads(store, tables, chosen)
+    gallery(store)

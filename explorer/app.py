@@ -18,7 +18,7 @@ from explorer.components.frame import register_pages  # noqa: E402
 from explorer.components.page_error import show_page  # noqa: E402
 from explorer.resources.stores import current_runs  # noqa: E402
 
-PAGES = ("tokens", "neuron", "head", "map", "live", "flow", "findings", "about")
+PAGES = ("tokens", "neuron", "head", "map", "live", "channels", "flow", "findings", "about")
 HOME = "tokens"
 
 

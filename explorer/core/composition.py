@@ -16,21 +16,14 @@ z by median and MAD is ours. Direct paths alone: what layer norms and the parts 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Mode = Literal["Q", "K", "V"]
-MODES: tuple[Mode, ...] = ("Q", "K", "V")
+from explorer.core.composition_modes import MODES, Mode, random_level  # noqa: F401 one place for all
+
 MAD_TO_SD = 1.4826
 """The median absolute deviation of a normal distribution times this is its standard deviation."""
-
-
-def random_level(d_model: int) -> float:
-    """The score of an isotropic random direction (root mean square): 0.036 at 768 wide."""
-    return d_model**-0.5
 
 
 def reading_matrix(

@@ -18,6 +18,7 @@ import duckdb
 import pandas as pd
 
 from explorer.core.schema_tables import TABLES
+from explorer.core.store_channels import ChannelQueries
 from explorer.core.store_explanations import ExplanationQueries
 from explorer.core.store_findings import FindingsQueries
 from explorer.core.store_gallery import GalleryQueries
@@ -27,7 +28,7 @@ from explorer.core.types import HeadId, ModelShape, NeuronId, without_lone_surro
 _SPLITS = ("train", "test")
 
 
-class Store(ExplanationQueries, FindingsQueries, GalleryQueries):
+class Store(ExplanationQueries, FindingsQueries, ChannelQueries, GalleryQueries):
     """An open store. Use as a context manager, or keep it for as long as a server runs."""
 
     def __init__(

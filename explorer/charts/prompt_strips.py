@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 
 from explorer.charts.style import DARK, LIGHT, number
 from explorer.charts.token_text import ending, passage, token_html
@@ -171,7 +172,11 @@ def _first_cell(strip: Strip) -> str:
     return f'<span class="n {word}" title="{hover}" role="img" aria-label="{hover}">{mark}</span>'
 
 
-def _row_html(strip: Strip, columns: StripColumns, selected: bool, style: str) -> str:
+def _named(name: str) -> str:
+    return f' data-name="{html.escape(name)}"' if name else ""
+
+
+def _row_html(strip: Strip, columns: StripColumns, selected: bool, style: str, still: bool) -> str:
     removed = passage(strip.removed)
     shown = ending(removed, _REMOVED_SHOWN) if columns.removed else ("…" if removed else "")
     gone = f'<span class="gone">{html.escape(shown)}</span>'
@@ -187,8 +192,14 @@ def _row_html(strip: Strip, columns: StripColumns, selected: bool, style: str) -
     cells.append(
         f'<div class="text"><div class="line">{gone}{cut}{_tokens_html(strip, columns)}</div></div>'
     )
-    cells += [f'<span class="v">{html.escape(text)}</span>' for text in strip.numbers]
+    names = columns.numbers if still else ()  # a narrow page writes them beside the numbers
+    cells += [
+        f'<span class="v"{_named(name)}>{html.escape(text)}</span>'
+        for text, name in zip_longest(strip.numbers, names, fillvalue="")
+    ]
     chosen = " chosen" if selected else ""
+    if still:
+        return f'<div class="row{chosen}" role="listitem" style="{style}">{"".join(cells)}</div>'
     return (
         f'<div class="row{chosen}" role="option" aria-selected="{str(selected).lower()}" '
         f'data-id="{strip.prompt_id}" style="{style}">{"".join(cells)}</div>'
@@ -212,9 +223,10 @@ def strips_html(
     label: str = "Prompts",
     hint: str = "",
     foot: bool = True,
+    still: bool = False,
 ) -> str:
     """Rows of prompts, best rank first. `selected` is a prompt id; `label` names the list for
-    screen readers. All text is escaped."""
+    screen readers; `still`: to be read, not to be picked from. All text is escaped."""
     tracks = ["22px"] + (["46px"] if columns.start else []) + ["minmax(0,1fr)"]
     tracks += ["52px"] * len(columns.numbers)
     style = f"grid-template-columns:{' '.join(tracks)}"
@@ -223,9 +235,10 @@ def strips_html(
     top += ['<span style="text-align:center">start</span>'] if columns.start else []
     top.append('<span class="text">peak token ↓</span>')
     top += [f'<span class="v">{heading}</span>' for heading in columns.numbers]
-    rows = [_row_html(s, columns, s.prompt_id == selected, style) for s in strips]
+    rows = [_row_html(s, columns, s.prompt_id == selected, style, still) for s in strips]
+    role = 'role="list"' if still else 'tabindex="0" role="listbox"'
     return (
-        f'<div class="strips" tabindex="0" role="listbox" aria-label="{html.escape(label)}">'
+        f'<div class="strips" {role} aria-label="{html.escape(label)}">'
         f'<div class="top" style="{style}">{"".join(top)}</div>{"".join(rows)}'
         f"{_foot_html(columns, hint) if foot else ''}</div>"
     )

@@ -67,6 +67,21 @@ def palette(dark: bool) -> Palette:
     return DARK if dark else LIGHT
 
 
+def style_variables() -> str:
+    """Every role of the palette as a CSS variable, light and dark at once."""
+    roles = ("page", "panel", "ink", "muted", "border", "teal", "teal_soft", "lowers", "raises",
+             "removed", "zero")  # fmt: skip
+    lines = [
+        f"--nt-{role.replace('_', '-')}: light-dark({getattr(LIGHT, role)}, {getattr(DARK, role)});"
+        for role in roles
+    ]
+    lines += [
+        f"--nt-amount-{step}: light-dark({LIGHT.amounts[step]}, {DARK.amounts[step]});"
+        for step in range(len(LIGHT.amounts))
+    ]
+    return ":root {" + " ".join(lines) + "}"
+
+
 def round_up_125(value: float) -> float:
     """The smallest of 1, 2 or 5 times a power of ten that is not below `value`; 1 for 0."""
     if not math.isfinite(value) or value <= 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer.charts.style import DARK, LIGHT, Palette, palette
+from explorer.charts.style import Palette, palette, style_variables
 
 _STYLE_SHEET = Path(__file__).with_name("page.css")
 
@@ -20,22 +20,7 @@ def current_palette() -> Palette:
     return palette(dark=st.context.theme.type == "dark")
 
 
-def _pairs() -> str:
-    """Every role of the palette as a CSS variable, light and dark at once."""
-    roles = ("page", "panel", "ink", "muted", "border", "teal", "teal_soft", "lowers", "raises",
-             "removed", "zero")  # fmt: skip
-    lines = [
-        f"--nt-{role.replace('_', '-')}: light-dark({getattr(LIGHT, role)}, {getattr(DARK, role)});"
-        for role in roles
-    ]
-    lines += [
-        f"--nt-amount-{step}: light-dark({LIGHT.amounts[step]}, {DARK.amounts[step]});"
-        for step in range(len(LIGHT.amounts))
-    ]
-    return ":root {" + " ".join(lines) + "}"
-
-
 def apply_style() -> None:
     """Put the style sheet on the page. Every page does this once, through the frame."""
     sheet = _STYLE_SHEET.read_text(encoding="utf-8")
-    st.html(f"<style>{_pairs()}\n{sheet}</style>")
+    st.html(f"<style>{style_variables()}\n{sheet}</style>")

@@ -73,9 +73,14 @@ class Removals:
         mine = self.rows.loc[(self.rows["kind"] == kind) & self.rows["active"], "prompt_id"]
         return {int(i) for i in mine}
 
+    def median(self, kind: str, quantity: Quantity, active: bool) -> float | None:
+        """Median change over the prompts in which the head is active, or is not; None without any."""
+        rows = self.of(kind, quantity)
+        return _median(rows.loc[rows["active"] == active, "value"].tolist())
+
     def median_when_active(self, kind: str, quantity: Quantity) -> float | None:
         """Median change over the prompts in which the head is active; None without any."""
-        return _median(self.of(kind, quantity).query("active")["value"].tolist())
+        return self.median(kind, quantity, active=True)
 
     def joint_median(self, kind: str, quantity: Quantity) -> tuple[float, float] | None:
         """Over the prompts in which the head is active: the median change with all their active

@@ -23,6 +23,7 @@ STAGES = {
     "ablations": "Removing heads",
     "explanations": "Explaining heads",
     "channels": "Channels between heads",
+    "tasks": "Trying tasks",
     "publish": "Publishing the store",
 }
 
@@ -31,7 +32,16 @@ def run_job(config: JobConfig) -> Path:
     """The whole job, as the list of its stages. Returns the path of the published store."""
     from precompute import prepare, publish
     from precompute.progress import Display
-    from precompute.stages import ablations, channels, explanations, heads, neurons, prompts, scan
+    from precompute.stages import (
+        ablations,
+        channels,
+        explanations,
+        heads,
+        neurons,
+        prompts,
+        scan,
+        tasks,
+    )
 
     begin = datetime.now(UTC)
     with Display(STAGES) as display:
@@ -51,6 +61,7 @@ def run_job(config: JobConfig) -> Path:
             ablated = ablations.run(job, studied, kept, attributed)
             explained = explanations.run(job, studied, kept, attributed)
             components, weights = channels.run(job, studied, kept, attributed)
+            weights |= tasks.run(job)
             shards = publish.Shards(kept, attributed, (ablated, explained, components), weights)
             path, rows = publish.run(job, rankings, studied, found, shards, begin, plan.name)
             prepare.clean_up(job, explanations.n_failures(explained))

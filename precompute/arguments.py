@@ -122,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="contrast | openai | none",
         help="who explains heads in words; contrast,openai asks both (default: contrast, offline)",
     )
+    add(
+        "--tasks",
+        metavar="name-inhibition,laundry-list | none",
+        help="tasks that the model is tried on (default: both)",
+    )
     _add_openai(parser)
     add("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add("--seed", type=int, metavar="N", help="seed of the random neurons (default: 0)")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from explorer.core.errors import CallError
+from explorer.core.tasks import TASKS
 from explorer.core.types import SPACE_MARK, ActiveRule, ModelShape, NeuronId
 from precompute.explainers.openai_endpoint import check_url, shown_url
 
@@ -45,6 +46,8 @@ class JobConfig:
     """When a head is active in a prompt."""
     explainer: str = "contrast"
     """Who explains the heads in words: contrast, openai, several with commas between, or none."""
+    tasks: str = ",".join(TASKS)
+    """Tasks that the model is tried on, with commas between, or none."""
     device: str = "auto"
     """Where the model runs."""
     seed: int = 0
@@ -93,6 +96,7 @@ class JobConfig:
             raise CallError(
                 f"--candidates must be at least --prompts ({self.prompts}), got {self.n_candidates}"
             )
+        parse_tasks(self.tasks)
         self._check_openai()
 
     def _check_openai(self) -> None:
@@ -207,6 +211,19 @@ def parse_explainers(text: str) -> tuple[str, ...]:
         known = ", ".join(EXPLAINERS)
         raise CallError(
             f"--explainer must be none or a list with commas of {known}, each once; got {text[:40]!r}"
+        )
+    return names
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """Names of tasks from a list with commas; none for `none`."""
+    if text == "none":
+        return ()
+    names = tuple(text.split(","))
+    if len(set(names)) < len(names) or not set(names) <= set(TASKS):
+        raise CallError(
+            f"--tasks must be none or a list with commas of {', '.join(TASKS)}, each once; "
+            f"got {text[:40]!r}"
         )
     return names
 

@@ -55,6 +55,7 @@ _SORT_KEYS: dict[str, tuple[str, ...]] = {
     "component_composition": (
         "mode", "dst_layer", "dst_head", "src_layer", "src_head", "src_component",
     ),
+    "task_results": ("task", "template", "condition", "n", "position"),
 }
 
 

@@ -229,10 +229,15 @@ TABLES: dict[str, TableSpec] = {
          ("z", "FLOAT", "Robust z (median, 1.4826 MAD) among all components of earlier heads")),
     ),
     "task_results": TableSpec(
-        "Accuracy on generated task prompts",
-        (("task", "VARCHAR", "Name of the task"), ("template", "VARCHAR", "Sentence template"),
-         ("condition", "VARCHAR", "What was done to the model"), ("n", "INTEGER", "Items in the list"),
-         ("position", "INTEGER", "Place of the answer, from 0"), ("n_prompts", "INTEGER", "Prompts"),
+        "Accuracy on generated task prompts, the model as it is",
+        (("task", "VARCHAR", "name-inhibition or laundry-list; with top-1 after it, right is the most "
+          "likely token of the vocabulary, else the answer outscores the other names or items"),
+         ("template", "VARCHAR", "Sentence template, up to the answer"),
+         ("condition", "VARCHAR", "Whether template, words and length occurred in the task sentences "
+          "of the model's training; training unknown where its folder says nothing of them"),
+         ("n", "INTEGER", "Items in the list, or 2 names"),
+         ("position", "INTEGER", "Place of the answer among them, from 0"),
+         ("n_prompts", "INTEGER", "Prompts"),
          ("n_right", "INTEGER", "Prompts answered right"), ("chance", "FLOAT", "Accuracy of guessing")),
     ),
 }

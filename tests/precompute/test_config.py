@@ -36,6 +36,7 @@ CONTRACT: dict[str, tuple[str, Any, Any]] = {
     "keep_ratio": ("--keep-ratio 0.5", 0.5, 0.8),
     "active_rule": ("--active-rule top:3", ActiveRule(3), ActiveRule()),
     "explainer": ("--explainer none", "none", "contrast"),
+    "tasks": ("--tasks none", "none", "name-inhibition,laundry-list"),
     "openai_model": ("--openai-model m", "m", None),
     "openai_base_url": ("--openai-base-url http://here/v1", "http://here/v1", None),
     "openai_concurrency": ("--openai-concurrency 3", 3, 8),

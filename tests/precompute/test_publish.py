@@ -67,7 +67,7 @@ def test_every_option_stands_under_its_long_name(
         "explainer": "contrast", "device": "auto", "seed": 0, "preset": None, "force": False,
         "openai_model": None, "openai_base_url": None, "openai_concurrency": 8,
         "openai_timeout": 300.0, "few_shot": 0, "price_in": None, "price_out": None,
-        "max_tokens_spent": None,
+        "max_tokens_spent": None, "tasks": "name-inhibition,laundry-list",
     }  # fmt: skip
 
 
@@ -108,6 +108,7 @@ def test_the_manifest_says_when_with_what_and_how_long(
     assert start.utcoffset() == end.utcoffset() == timedelta(0)
     assert set(facts["seconds"]) == {
         "congruence", "scan", "prompts", "heads", "ablations", "explanations", "channels",
+        "tasks",
     }  # fmt: skip
     assert 0 < sum(facts["seconds"].values()) <= (end - start).total_seconds()
     assert facts["schema_version"] == SCHEMA_VERSION

@@ -44,7 +44,7 @@ def attention_html(
             "" if is_later else f' style="background:{fill};color:{readable_ink(fill, palette)}"'
         )
         shown = html.escape(text) if is_start else token_html(text) or "∅"
-        value = "" if is_later else f"<i>{share(weight)}</i>"
+        value = "" if is_later else f"<i>{html.escape(share(weight))}</i>"
         cells.append(f'<span class="{classes}"><b{style}>{shown}</b>{value}</span>')
     name = html.escape(label, quote=True)
     return f'<div class="nt-att-strip" role="img" aria-label="{name}">{"".join(cells)}</div>'

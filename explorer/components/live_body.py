@@ -37,6 +37,7 @@ class Inputs:
     """Places beside the inputs that are filled once the numbers are known."""
 
     strips: tuple[DeltaGenerator, ...]
+    status: DeltaGenerator
     legend: DeltaGenerator
     pushing: DeltaGenerator
 
@@ -72,17 +73,18 @@ def inputs(
 ) -> Inputs:
     """The fields: prompt and neuron, a second prompt where there is one, and room for the strips."""
     edit = live_inputs.edit_first(None if stored is None else stored.text)
-    first, second, third, fourth = st.columns(
-        [62, 19, 8, 11], gap="small", vertical_alignment="bottom"
-    )
+    first, second, third = st.columns([62, 19, 19], gap="small", vertical_alignment="bottom")
     with first:
         label = _LABEL if text2 is None else "Prompt A: edit it, everything below follows"
         live_inputs.prompt_input("A", label, request.text, edit)
     with second:
         live_inputs.neuron_input(store, request.neuron)
-    with fourth:
+    with third, st.container(key="live-beside", horizontal=True, gap="xsmall", wrap=False):
+        pushing = st.container(width="content")
         live_inputs.second_prompt_button(request.text, text2 is not None)
-    strip, legend = _strip_row()
+    strip, narrow = _strip_row()
+    with narrow:
+        status, legend = st.empty(), st.empty()
     strips = [strip]
     if text2 is not None:
         left, right = st.columns([62, 38], gap="small", vertical_alignment="bottom")
@@ -91,7 +93,7 @@ def inputs(
         with right:
             live_inputs.pair_buttons(request.text, text2)
         strips.append(_strip_row()[0])
-    return Inputs(tuple(strips), legend, third)
+    return Inputs(tuple(strips), status, legend, pushing)
 
 
 def _strip(side: Side, limits: LiveScales, name: SideName) -> None:
@@ -117,8 +119,9 @@ def _strips(page: Page, places: Inputs, limits: LiveScales) -> None:
     value = page.sides[0].before
     with places.pushing:
         pushing_menu(page.store, value)
-    with places.legend:
-        st.html(legend_html(limits.activation, current_palette(), value.n_cut, len(value.tokens)))
+    places.legend.html(
+        legend_html(limits.activation, current_palette(), value.n_cut, len(value.tokens))
+    )
 
 
 def _curve(page: Page, side: Side, name: str) -> None:
@@ -192,7 +195,7 @@ def _more(page: Page) -> None:
         if head is not None:
             live_more.attention(page.store, page.named, head)
     with right:
-        if page.by_model and live_more.effects_asked():
+        if page.by_model and live_more.effects_asked(page.removal):
             for name, side in page.named:
                 live_more.effects(page.store, side, page.removal.kind, name)
     live_more.explanations(page.store, page.named)

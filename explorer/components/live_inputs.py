@@ -75,12 +75,12 @@ def _button(
 def second_prompt_button(a: str, is_there: bool) -> None:
     """Put a second prompt beside the first; it begins as its copy. Or take it away."""
     if is_there:
-        st.button("× One prompt", key="live-one", on_click=_one, help="Remove the second prompt",
-                  width="stretch")  # fmt: skip
+        st.button("× One prompt", key="live-one", on_click=_one, width="stretch")
         return
-    st.button("+ Second prompt", key="live-second", on_click=_second, width="stretch",
-              args=(a, selection.current().pos),
-              help="Two prompts side by side, and the difference")  # fmt: skip
+    pos = selection.current().pos
+    st.button(
+        "+ Second prompt", key="live-second", on_click=_second, args=(a, pos), width="stretch"
+    )
 
 
 def _second(a: str, pos: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,19 +12,20 @@ from explorer import selection
 from explorer.charts import live_attention, live_effects, live_explained
 from explorer.charts.glossary import define
 from explorer.charts.style import number
-from explorer.components.chips import token_code
-from explorer.components.figure import heading
+from explorer.components.chips import token_chip
+from explorer.components.export import collect
 from explorer.components.live_figure import live_figure
+from explorer.components.live_numbers import kind_input, tip
 from explorer.components.live_panels import keyed, titled
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import HeadId, visible
 from explorer.resources.live_explanations import explained
 from explorer.resources.live_removal import head_effects, pearson_r
-from explorer.resources.live_sides import Side
+from explorer.resources.live_sides import Removal, Side
 from explorer.resources.live_values import to_field
 
-_HEAD = "live-head"
+_HEAD, _ASKED = "live-head", "live-effects-asked"
 
 
 def _strongest_first(side: Side) -> list[HeadId]:
@@ -53,49 +55,55 @@ def _head_input(side: Side, head: HeadId) -> None:
     )  # fmt: skip
 
 
+def _heading(title: str, definition: str, caption: str) -> str:
+    """A figure's heading as HTML: one element, since all of this is drawn anew at every key.
+    `caption` is HTML, the rest text."""
+    return (
+        f'<h2 class="nt-heading">{html.escape(title)} {tip(definition)}</h2>'
+        f'<p class="nt-small nt-under">{caption}</p>'
+    )
+
+
 def attention(store: Store, sides: Sequence[tuple[str, Side]], head: HeadId) -> None:
     """Where a head looks from the position studied, for each prompt."""
-    known = [(name, side, side.before.attention) for name, side in sides]
-    rows = [
-        {"prompt": name or "prompt", "token": visible(text), "attention": float(weight)}
-        for name, side, pattern in known
-        if pattern is not None and head.layer < len(pattern)
-        for text, weight in zip(
-            ["(start)", *side.before.tokens], pattern[head.layer, head.index], strict=False
-        )
-    ]
-    heading(
-        f"Where {head.label} looks", pd.DataFrame(rows, columns=["prompt", "token", "attention"]),
-        key="live-attention", help=define("Attention", store.manifest).replace("peak", "chosen"),
-        caption=f"Attention from {token_code(sides[0][1].before.token_here)}, all heads on.",
-        controls=lambda: _head_input(sides[0][1], head),
-    )  # fmt: skip
-    for name, side, pattern in known:
+    title, value = f"Where {head.label} looks", sides[0][1].before
+    definition = define("Attention", store.manifest).replace("peak", "chosen")
+    caption = f"Attention from {token_chip(value.token_here)}, all heads on."
+    rows: list[tuple[str, str, float]] = []
+    strips = []
+    for name, side in sides:
+        pattern, tag = side.before.attention, f'<span class="nt-side">{name}</span>' if name else ""
         if pattern is None:
-            st.html('<p class="nt-small">The attention comes with the model.</p>')
+            strips.append('<p class="nt-small">The attention comes with the model.</p>')
         elif head.layer >= len(pattern):
-            st.html(f'<p class="nt-small">{head.label} comes after the neuron.</p>')
+            strips.append(f'<p class="nt-small">{head.label} comes after the neuron.</p>')
         else:
-            _attention_of(side, name, head, [float(w) for w in pattern[head.layer, head.index]])
+            weights = [float(weight) for weight in pattern[head.layer, head.index]]
+            strips.append(f'<div class="nt-att-row">{tag}{_strip(side, head, weights)}</div>')
+            texts = [live_attention.START, *map(visible, side.before.tokens)]
+            rows += [(name or "prompt", *pair) for pair in zip(texts, weights, strict=False)]
+    collect(title, pd.DataFrame(rows, columns=["prompt", "token", "attention"]))
+    with st.container(key="live-attention"):
+        _head_input(sides[0][1], head)
+        st.html(_heading(title, definition, caption) + "".join(strips))
 
 
-def _attention_of(side: Side, name: str, head: HeadId, weights: list[float]) -> None:
+def _strip(side: Side, head: HeadId, weights: list[float]) -> str:
     tokens, position = side.before.tokens, side.before.position
-    drawn = live_attention.attention_html(
+    return live_attention.attention_html(
         tokens, weights, position=position, palette=current_palette(),
         label=live_attention.attention_label(head.label, tokens, weights),
     )  # fmt: skip
-    tag = f'<span class="nt-side">{name}</span>' if name else ""
-    st.html(f'<div class="nt-att-row">{tag}{drawn}</div>')
 
 
-def effects_asked() -> bool:
+def effects_asked(removal: Removal) -> bool:
     """The switch for the scatter of direct against causal, which costs a re-run a head."""
-    return st.toggle(
-        "Direct against causal, each head alone",
-        key="live-effects-asked",
-        help="Re-runs the model once for each head that can reach the neuron.",
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.toggle("Direct against causal: remove each head alone", key=_ASKED)
+        asked = bool(st.session_state.get(_ASKED))
+        if asked and not removal:
+            kind_input(removal.kind)
+    return asked
 
 
 def effects(store: Store, side: Side, kind: str, name: str = "") -> None:
@@ -132,11 +140,8 @@ def explanations(store: Store, sides: Sequence[tuple[str, Side]]) -> None:
         ) for one in explained(store, side.before)]  # fmt: skip
         if not rows:
             continue
-        data = pd.DataFrame(rows)
-        heading(
-            titled("What the explanations say here", name), data,
-            key=keyed("live-explained", name),
-            help=define("Active", store.manifest) + " " + define("Score", store.manifest),
-            caption=f"{live_explained.right_words(rows)} All heads on.",
-        )  # fmt: skip
-        st.html(live_explained.explained_html(rows))
+        title = titled("What the explanations say here", name)
+        collect(title, pd.DataFrame(rows))
+        definition = define("Active", store.manifest) + " " + define("Score", store.manifest)
+        caption = html.escape(f"{live_explained.right_words(rows)} All heads on.")
+        st.html(_heading(title, definition, caption) + live_explained.explained_html(rows))

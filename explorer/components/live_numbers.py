@@ -34,13 +34,17 @@ _NOTHING = 0.005
 """An activation below this has no percentage of itself."""
 
 
-def _tip(definition: str) -> str:
-    tip = html.escape(definition, quote=True)
-    return f'<span class="nt-tip" tabindex="0" role="note" aria-label="{tip}" data-tip="{tip}">?</span>'
+def tip(definition: str) -> str:
+    """A small question mark that shows a definition, as HTML."""
+    words = html.escape(definition, quote=True)
+    return (
+        '<span class="nt-tip" tabindex="0" role="note" '
+        f'aria-label="{words}" data-tip="{words}">?</span>'
+    )
 
 
 def _name(store: Store, name: str, shown: str | None = None) -> str:
-    return f"{shown or name} {_tip(define(name, store.manifest))}"
+    return f"{shown or name} {tip(define(name, store.manifest))}"
 
 
 def _value(before: str, now: str, of: str, changed: bool) -> str:
@@ -125,24 +129,26 @@ def _set_kind() -> None:
     selection.choose(kind=None if kind == ABLATION_KINDS[0] else kind)
 
 
-def _switches(off: Sequence[HeadId], kind: str, clickable: bool) -> None:
-    if not clickable:
-        return
+def kind_input(kind: str) -> None:
+    """What stands in for a head that is off."""
+    st.session_state[_KIND] = kind
+    st.selectbox("What stands in for a head that is off", ABLATION_KINDS, key=_KIND,
+                 on_change=_set_kind, format_func=_KIND_WORDS.__getitem__,
+                 label_visibility="collapsed", width=172, help=_KIND_HELP)  # fmt: skip
+
+
+def _switches(off: Sequence[HeadId], kind: str) -> None:
     with st.container(key="live-off", horizontal=True, gap="xsmall", vertical_alignment="center",
                       horizontal_alignment="right"):  # fmt: skip
-        words = "Heads off" if off else "Click a head below to switch it off"
-        st.html(f'<p class="nt-small">{words}</p>', width="content")
+        if off:
+            st.html('<p class="nt-small">Heads off</p>', width="content")
         for head in off:
-            st.button(f"{head.label} ×", key=f"live-off-{head}", on_click=toggle, args=(head,),
-                      help=f"Switch {head.label} on again")  # fmt: skip
+            st.button(f"{head.label} ×", key=f"live-off-{head}", on_click=toggle, args=(head,))
         if off:
             st.button("Restore all", key="live-restore", on_click=restore_all)
-        elif can_undo():
+            kind_input(kind)
+        else:
             st.button("Undo", key="live-undo-button", on_click=undo)
-        st.session_state[_KIND] = kind
-        st.selectbox("What stands in for a head that is off", ABLATION_KINDS, key=_KIND, on_change=_set_kind,
-                     format_func=_KIND_WORDS.__getitem__, label_visibility="collapsed", width=172,
-                     help=_KIND_HELP)  # fmt: skip
 
 
 def numbers(
@@ -153,4 +159,5 @@ def numbers(
     with st.container(key="live-panel", horizontal=True, vertical_alignment="center",
                       horizontal_alignment="distribute"):  # fmt: skip
         st.html(_one(store, sides[0]) if len(sides) == 1 else _two(store, *sides), width="content")
-        _switches(off, kind, clickable)
+        if clickable and (off or can_undo()):
+            _switches(off, kind)

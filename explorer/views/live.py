@@ -155,26 +155,17 @@ def _position_notes(page: live_body.Page) -> list[str]:
     ]
 
 
-def _title(store: Store, request: LiveRequest) -> Any:
-    """The page's question, where to begin, and a place for the model's state."""
-    wide, narrow = st.columns([6, 6], vertical_alignment="bottom")
+def _title(store: Store, chosen: Selection) -> None:
+    """The page's question and where to begin: nothing here follows a keystroke."""
+    request = _request(store, chosen, None)
+    wide, narrow = st.columns([8, 4], vertical_alignment="bottom")
     with wide:
         is_own = request.token_id == token_of(store, request.neuron)
         token = token_chip(store.token_texts[request.token_id])
-        name = f"the {token} neuron" if is_own else f"{request.neuron.label}"
+        name = f"the {token} neuron" if is_own else request.neuron.label
         frame.question(f"What switches on {name}?")
-    with (
-        narrow,
-        st.container(
-            key="live-begin",
-            horizontal=True,
-            horizontal_alignment="right",
-            vertical_alignment="center",
-        ),
-    ):
-        said = st.container(width="content")
+    with narrow, st.container(key="live-begin", horizontal=True, horizontal_alignment="right"):
         live_examples.examples(store)
-    return said
 
 
 @st.fragment
@@ -187,13 +178,12 @@ def _live(store: Store) -> None:
     request = _request(store, chosen, stored)
     status = models.model_status(store)
     by_model = status.state == "ready"
-    said = _title(store, request)
     inputs = live_body.inputs(store, request, stored, chosen.text2)
     # Every piece keeps its place whatever is shown, so that the browser redraws none from nothing.
     remarks, body = st.container(), st.container(key="live-body")
     value, seconds = _value(store, request, stored, by_model) if request.text else (None, None)
     line = _status_line(status, seconds, value is not None and not by_model)
-    said.html(f'<p class="nt-status" role="status">{line}</p>')
+    inputs.status.html(f'<p class="nt-status" role="status">{line}</p>')
     with remarks:
         if (words := live_inputs.neuron_note()) is not None:
             frame.note(html.escape(words))
@@ -220,6 +210,7 @@ def render() -> None:
     store, chosen = frame.page("live", _NAMES, defaults=_defaults)
     live_panels.apply_style()
     check_link(store, chosen)
+    _title(store, chosen)
     _live(store)
     if models.model_status(store).state in ("loading", "waiting"):
         _await_model(store)

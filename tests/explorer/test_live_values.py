@@ -38,9 +38,7 @@ def test_a_stored_prompt_shows_the_stores_own_numbers(store: Store) -> None:
         assert value.activations == pytest.approx(list(row.kept_activations))
         total = value.heads.sum() + value.mlps.sum() + value.embedding + value.bias
         assert total == pytest.approx(value.pre_activation, abs=1e-4)
-        assert value.target == NextRow(
-            " come", pytest.approx(row.probability), row.token_rank
-        )
+        assert value.target == NextRow(" come", pytest.approx(row.probability), row.token_rank)
         stored = store.attributions(NEURON, "train").query("prompt_id == @row.prompt_id").iloc[0]
         assert sorted(head.flat(8) for head in value.active) == list(stored["active"])
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from explorer.core.schema import arrow_schema, write_store
 from explorer.core.store import Store
 from explorer.core.types import NeuronId
 from explorer.resources import models
+from tests.explorer.live_page import DEMO, open_live, rows_of, strip_of, write_live_store
 from tests.explorer.page_reader import html_of, open_page, read_arrow, text_of
-from tests.explorer.seeded import tables, write_seeded_store
+from tests.explorer.seeded import write_seeded_store
 
-DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo" / "model"
 FIGURES = ("Heads", "All parts, adding up", "How much of the prompt is needed", "What comes next")
 
 
@@ -33,20 +29,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def live_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A seeded store of the bundled model: its sizes, tokens and checksum."""
-    from explorer.core.model import load_model
-
-    model = load_model(DEMO)
-    shape = model.shape
-    sizes = {name: getattr(shape, name) for name in shape.__dataclass_fields__}
-    found = tables(model=str(DEMO), weights_sha256=model.weights_sha256, model_name="demo", **sizes)
-    schema = arrow_schema("tokens")
-    columns = [list(range(shape.d_vocab)), model.token_texts]
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-    found["tokens"] = pa.Table.from_arrays(arrays, schema=schema)
-    folder = tmp_path_factory.mktemp("live-runs")
-    write_store(folder / "live.duckdb", found)
-    return folder
+    return write_live_store(tmp_path_factory.mktemp("live-runs"))
 
 
 @pytest.fixture()
@@ -56,17 +39,6 @@ def without_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     monkeypatch.setenv("EXPLORER_STORE", str(tmp_path))
     with Store.open(path) as store:
         yield store
-
-
-def _open_live(folder: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    """The page once the model is ready."""
-    monkeypatch.setenv("EXPLORER_STORE", str(folder))
-    end = time.monotonic() + 120
-    with Store.open(folder / "live.duckdb") as store:
-        while models.model_status(store).state != "ready":
-            assert time.monotonic() < end, models.model_status(store)
-            time.sleep(0.1)
-    return open_page("live", **query)
 
 
 def _shown_prompts(app: AppTest) -> dict[str, str]:
@@ -79,21 +51,8 @@ def _shown_prompts(app: AppTest) -> dict[str, str]:
         texts = pd.concat([rows[c] for c in ("name", "words", "text") if c in rows]).dropna()
         (label,) = [t for t in texts if t.startswith("Shown for the prompt: ")]
         found[name] = label.removeprefix("Shown for the prompt: ")
-    found["strip"] = _strip(app)["prompt"]
+    found["strip"] = strip_of(app)["prompt"]
     return found
-
-
-def _rows(app: AppTest, place: int) -> pd.DataFrame:
-    return read_arrow(app.get("vega_lite_chart")[place].proto.datasets[0].data.data)
-
-
-def _strip(app: AppTest) -> dict[str, Any]:
-    (strip,) = [
-        json.loads(c.proto.json)
-        for c in app.get("bidi_component")
-        if c.proto.component_name == "token_strip"
-    ]
-    return strip
 
 
 def _type_neuron(app: AppTest, typed: str) -> None:
@@ -120,7 +79,7 @@ def test_without_the_model_stored_values_stand_and_the_way_out_is_said(
     assert set(_shown_prompts(app).values()) == {
         "".join(kept).replace("\n", "↵").replace("\t", "⇥")
     }
-    assert _strip(app)["position"] == len(kept) - 1
+    assert strip_of(app)["position"] == len(kept) - 1
     assert f"{prompt['truncated_activation']:.2f}" in text_of(app)
 
 
@@ -153,7 +112,7 @@ def test_another_neurons_prompt_shows_no_stored_numbers(without_model: Store) ->
 def test_every_figure_follows_the_typed_prompt(
     live_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L5N7")
+    app = open_live(live_store, monkeypatch, neuron="L5N7")
     assert "demo ready" in text_of(app)
     for typed in (
         "They went down to the river",
@@ -164,13 +123,13 @@ def test_every_figure_follows_the_typed_prompt(
         assert [e.message for e in app.exception] == []
         assert set(_shown_prompts(app).values()) == {typed}
         assert app.query_params["text"] == typed.replace("↵", "\n")
-        parts = _rows(app, 1)
+        parts = rows_of(app, 1)
         total = parts.loc[parts["role"] == "total", "end"].iloc[0]
         bars = parts[parts["role"].isin(["raises", "lowers"])]
         assert (bars["end"] - bars["start"]).sum() == pytest.approx(total, abs=1e-3)
-        curve = _rows(app, 2).query("role == 'point'")
-        assert len(curve) == len(_strip(app)["tokens"])
-        best = _rows(app, 3).query("role != 'room'")
+        curve = rows_of(app, 2).query("role == 'point'")
+        assert len(curve) == len(strip_of(app)["tokens"])
+        best = rows_of(app, 3).query("role != 'room'")
         assert len(best) in (8, 9) and (best["role"] == "target").sum() == 1
         assert "last run" in text_of(app)
 
@@ -179,25 +138,25 @@ def test_the_position_of_the_link_is_shown(
     live_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = {"neuron": "L5N7", "text": "They went down to the river"}
-    whole = _open_live(live_store, monkeypatch, **query)
-    app = _open_live(live_store, monkeypatch, **query, pos="2")
-    assert (_strip(app)["position"], _strip(whole)["position"]) == (2, 5)
-    assert len(_rows(app, 2).query("role == 'point'")) == 3
-    assert _strip(app)["tokens"][:3] == _strip(whole)["tokens"][:3]
+    whole = open_live(live_store, monkeypatch, **query)
+    app = open_live(live_store, monkeypatch, **query, pos="2")
+    assert (strip_of(app)["position"], strip_of(whole)["position"]) == (2, 5)
+    assert len(rows_of(app, 2).query("role == 'point'")) == 3
+    assert strip_of(app)["tokens"][:3] == strip_of(whole)["tokens"][:3]
     # Typing on draws the choice to the new end.
     app.text_input(key="live-text").set_value("They went down to the river and").run()
-    assert _strip(app)["position"] == 6
+    assert strip_of(app)["position"] == 6
     assert "pos" not in app.query_params
 
 
 @pytest.mark.parametrize("text", [" ", "   ", "😀👩‍👩‍👧", "שלום עולם", "a\nb\tc", "x"])
 def test_odd_prompts_are_fine(live_store: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L4N3", text=text)
+    app = open_live(live_store, monkeypatch, neuron="L4N3", text=text)
     assert set(_shown_prompts(app).values()) == {text.replace("\n", "↵").replace("\t", "⇥")}
 
 
 def test_nothing_typed_asks_for_a_word(live_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L5N7")
+    app = open_live(live_store, monkeypatch, neuron="L5N7")
     app.text_input(key="live-text").set_value("").run()
     assert "Type a word." in text_of(app)
     assert app.get("vega_lite_chart") == []
@@ -208,15 +167,15 @@ def test_nothing_typed_asks_for_a_word(live_store: Path, monkeypatch: pytest.Mon
 def test_too_long_a_prompt_says_what_is_used(
     live_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L5N7", text="the sea " * 100)
+    app = open_live(live_store, monkeypatch, neuron="L5N7", text="the sea " * 100)
     assert "Only the last 127 tokens are used." in text_of(app)
-    assert len(_strip(app)["tokens"]) == 127
-    short = _open_live(live_store, monkeypatch, neuron="L5N7", text="the sea")
+    assert len(strip_of(app)["tokens"]) == 127
+    short = open_live(live_store, monkeypatch, neuron="L5N7", text="the sea")
     assert "Only the last" not in text_of(short)
 
 
 def test_any_neuron_can_be_typed(live_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L5N7", text="They went")
+    app = open_live(live_store, monkeypatch, neuron="L5N7", text="They went")
     _type_neuron(app, "l2n30")
     assert app.query_params["neuron"] == "L2N30"
     assert "Layers 3–5 come after the neuron: no effect on it." in text_of(app)
@@ -230,17 +189,17 @@ def test_any_neuron_can_be_typed(live_store: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_mlps_open_by_layer(live_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L5N7", text="They went")
-    assert "MLPs, layers 0–4" in _rows(app, 1)["part"].tolist()
+    app = open_live(live_store, monkeypatch, neuron="L5N7", text="They went")
+    assert "MLPs, layers 0–4" in rows_of(app, 1)["part"].tolist()
     app.toggle(key="live-mlps").set_value(True).run()
-    names = _rows(app, 1)["part"].tolist()
+    names = rows_of(app, 1)["part"].tolist()
     assert [f"MLP, layer {n}" in names for n in range(6)] == [True] * 5 + [False]
 
 
 def test_an_edit_never_rescales_the_colours(
     live_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = _open_live(live_store, monkeypatch, neuron="L5N7")
+    app = open_live(live_store, monkeypatch, neuron="L5N7")
     specs = []
     for typed in ("a", "They went down to the river and then they came"):
         app.text_input(key="live-text").set_value(typed).run()

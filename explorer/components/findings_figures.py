@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
 
-import pandas as pd
 import streamlit as st
 
-from explorer.charts.depth_lines import depth_lines
-from explorer.charts.findings_text import share_text, shown
 from explorer.charts.glossary import define
 from explorer.charts.runs_table import (
     RunRow,
@@ -19,142 +14,44 @@ from explorer.charts.runs_table import (
     runs_data,
     runs_table,
 )
-from explorer.charts.score_histograms import Ridge, RidgeScale, score_histograms
 from explorer.components import frame
-from explorer.components.figure import figure, heading
-from explorer.core.findings import Estimate
-from explorer.core.store import Store
-from explorer.resources.findings_tables import EDGES, HIGH_SCORE, Bins, RunFindings, cached_removals
-
-
-class Compared(NamedTuple):
-    """A run of the comparison: its name there, its store, and what was found in it."""
-
-    name: str
-    store: Store
-    found: RunFindings
-
-
-_SCORES = RidgeScale(EDGES, 0.5, "guessing", HIGH_SCORE, "score (balanced accuracy)", "pairs")
-_CHANCES = RidgeScale(EDGES, 0.1, "0.10", None, "P(token) after the prompt", "prompts")
-
-Mark = tuple[str, float, float | None, float | None]
-
-
-def _mark(what: str, estimate: Estimate | None) -> list[Mark]:
-    return [] if estimate is None else [(what, estimate.value, estimate.low, estimate.high)]
-
-
-def _score_ridge(run: Compared) -> Ridge:
-    scores = run.found.scores
-    mine, random = Bins.of(scores.chosen), Bins.of(scores.random)
-    nulls = [mark for name, null in scores.nulls.items() for mark in _mark(name, null)]
-    n = len(scores.chosen)
-    return Ridge(
-        run.name, f"{n:,} pair{'' if n == 1 else 's'}" if n else "no score",
-        mine.shares, mine.counts, random.shares, random.counts,
-        (*_mark("mean", scores.mean), *_mark("random", scores.random_mean), *nulls),
-        (shown(scores.mean), f"rand. {shown(scores.random_mean)}"),
-    )  # fmt: skip
-
-
-def _bins_data(ridges: Sequence[Ridge], unit: str) -> pd.DataFrame:
-    rows = []
-    for ridge in ridges:
-        for name, counts, shares in (
-            ("next-token and requested", ridge.counts, ridge.shares),
-            ("random", ridge.outline_counts, ridge.outline_shares),
-        ):
-            for i, count in enumerate(counts):
-                rows.append((ridge.name, name, EDGES[i], EDGES[i + 1], count, shares[i]))
-    return pd.DataFrame(rows, columns=["run", "neurons", "from", "to", unit, "share"])
+from explorer.components.figure import draw, heading
+from explorer.resources import findings_figures
+from explorer.resources.findings_cache import cached_removals
+from explorer.resources.findings_figures import Compared
 
 
 def scores_figure(runs: Sequence[Compared]) -> None:
     """The distribution of scores with the nulls drawn in."""
-    ridges = tuple(_score_ridge(run) for run in runs)
-    if not any(ridge.counts for ridge in ridges):
-        heading("How well explanations hold on new prompts", _bins_data(ridges, "pairs"),
-                key="findings-scores")  # fmt: skip
-        frame.empty(
-            "No run shown has a score: none was made with an explainer, or no test prompts held both "
-            "classes. The contrast explainer needs no key."
-        )
+    found = findings_figures.scores_figure(runs)
+    if any(len(run.found.scores.chosen) for run in runs):
+        draw(found, key="findings-scores")
         return
-    figure(
-        "How well explanations hold on new prompts",
-        partial(score_histograms, ridges, scale=_SCORES),
-        _bins_data(ridges, "pairs"),
-        key="findings-scores",
-        help=define("Score", runs[0].found.manifest)
-        + " "
-        + define("Nulls", runs[0].found.manifest),
-        caption="Share of head–neuron pairs by score. Filled: next-token neurons (▲ mean, bar: its "
-        "interval). Outline: random neurons (△). Nulls: ◇ another head's verdicts, ✛ shuffled activity.",
+    heading(found.title, found.data, key="findings-scores")
+    frame.empty(
+        "No run shown has a score: none was made with an explainer, or no test prompts held both "
+        "classes. The contrast explainer needs no key."
     )
-
-
-def _chance_ridge(run: Compared) -> Ridge:
-    chosen, random = run.found.probabilities(False), run.found.probabilities(True)
-    mine, outline = Bins.of(chosen), Bins.of(random)
-    return Ridge(
-        run.name, f"{len(chosen):,} prompts", mine.shares, mine.counts, outline.shares, outline.counts,
-        tuple(_mark("mean", run.found.mean_probability)),
-        (shown(run.found.mean_probability), f"{share_text(run.found.low_neurons)} < 0.10"),
-    )  # fmt: skip
 
 
 def chances_figure(runs: Sequence[Compared]) -> None:
     """P(token) on the truncated prompts, and the share of neurons that stay low."""
-    ridges = tuple(_chance_ridge(run) for run in runs)
-    first = runs[0].found
-    low = first.low_neurons
-    text = ""
-    if low is not None:
-        which = "the first run" if len(runs) > 1 else "this run"
-        text = (
-            f" In {which} {round(low.value * low.n)} of {low.n} neurons stay below 0.10 on average."
-        )
-    if not any(ridge.counts for ridge in ridges):
-        heading("Does the model say the neuron's token?", _bins_data(ridges, "prompts"),
-                key="findings-chances")  # fmt: skip
-        frame.empty("No prompt is kept in these runs.")
+    found = findings_figures.chances_figure(runs)
+    if any(len(run.found.probabilities(random=False)) for run in runs):
+        draw(found, key="findings-chances")
         return
-    figure(
-        "Does the model say the neuron's token?",
-        partial(score_histograms, ridges, scale=_CHANCES),
-        _bins_data(ridges, "prompts"),
-        key="findings-chances",
-        help=define("P(token)", first.manifest)
-        + " Right: the mean, and the share of neurons whose mean over their prompts is below 0.10.",
-        caption="Truncated prompts by P(token), train and test. Filled: next-token neurons. Outline: "
-        f"random neurons.{text}",
-    )
+    heading(found.title, found.data, key="findings-chances")
+    frame.empty("No prompt is kept in these runs.")
 
 
 def depths_figure(runs: Sequence[Compared]) -> None:
     """In which layers tokens find their best neuron."""
-    rows = pd.concat([run.found.depths.assign(run=run.name) for run in runs], ignore_index=True)
-    if not sum(rows["n"].tolist()):
-        heading("Where each token's best neuron sits", rows, key="findings-depths")
-        frame.empty("These runs list no neurons for their tokens.")
+    found = findings_figures.depths_figure(runs)
+    if sum(found.data["tokens"].tolist()):
+        draw(found, key="findings-depths")
         return
-    figure(
-        "Where each token's best neuron sits",
-        partial(
-            depth_lines,
-            rows,
-            runs=[run.name for run in runs],
-            studied=runs[0].found.studied_depths,
-        ),
-        rows.rename(columns={"n": "tokens"}),
-        key="findings-depths",
-        help="A token's best neuron is the one with the highest congruence over all layers. Depth is the "
-        "middle of the layer's part of the model, so that models of different depth can be compared. "
-        + define("Congruence", runs[0].found.manifest),
-        caption="Share of the vocabulary's tokens by depth of their best neuron. Shaded: layers studied "
-        f"in {'the first run' if len(runs) > 1 else 'the run'}.",
-    )
+    heading(found.title, found.data, key="findings-depths")
+    frame.empty("These runs list no neurons for their tokens.")
 
 
 def _row(run: Compared) -> RunRow:

@@ -10,42 +10,29 @@ import pandas as pd
 import streamlit as st
 
 from explorer import selection
-from explorer.charts.effect_scatter import PICK, effect_scatter, joint_scatter
+from explorer.charts.effect_scatter import PICK
 from explorer.charts.findings_text import interval, ks_text, share_text
-from explorer.charts.glossary import define
-from explorer.charts.removal_curves import removal_curves
 from explorer.charts.style import number, signed
 from explorer.components import frame
 from explorer.components.chips import plain_markdown, token_chip
-from explorer.components.figure import figure, heading
-from explorer.components.findings_figures import Compared
+from explorer.components.figure import draw, heading
 from explorer.components.link_check import own_token
 from explorer.core.findings import Estimate
 from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
-from explorer.resources.findings_tables import cached_removal_data, cached_removals
+from explorer.resources import removal_figures as figures
+from explorer.resources.findings_cache import cached_removal_data, cached_removals
+from explorer.resources.findings_figures import Compared
 from explorer.resources.removal_tables import (
     DIRECT_KINDS,
-    MAX_MARKS,
     MEASURES,
     Agreement,
     Pick,
     Removals,
-    curves,
     joint_rows,
     scatter_rows,
 )
 from explorer.selection import Selection
 
-_FINE = 1e-4
-"""Changes of P(token) up to this size are drawn to a linear scale, larger ones to a logarithmic one:
-most are tiny, a few are not."""
-_SCATTER = "Direct contribution against measured effect"
-_CURVES = "Removing a head where it is active, and where it is not"
-_JOINT = "Heads removed together, and one by one"
-_KIND_WORDS = {
-    "zero-last": "set to zero at the last position", "zero-all": "set to zero at every position",
-    "mean-last": "set to its mean at the last position", "mean-all": "set to its mean at every position",
-}  # fmt: skip
 _NONE = "This run holds no removal: its job ran no ablations, or no pair is studied."
 
 
@@ -110,7 +97,7 @@ def scatter_figure(run: Compared, chosen: Selection) -> None:
     kind = chosen.kind if chosen.kind in DIRECT_KINDS else DIRECT_KINDS[0]
     removals = cached_removals(run.store, kind)
     if removals.rows.empty:
-        heading(_SCATTER, removals.rows, key="findings-scatter")
+        heading(figures.SCATTER_TITLE, removals.rows, key="findings-scatter")
         frame.empty(_NONE)
         return
     pick: Pick = (
@@ -119,26 +106,12 @@ def scatter_figure(run: Compared, chosen: Selection) -> None:
         None if chosen.head is None else str(chosen.head),
     )
     rows = scatter_rows(removals, run.store.token_texts, pick)
+    data = cached_removal_data(run.store, kind)
     key = f"findings-scatter-{run.store.run_id}-{kind}-{'-'.join(map(str, pick))}"
-    n = len(removals.rows)
-    sample = (
-        f" {MAX_MARKS:,} of {n:,} drawn (seeded sample); r is over all." if n > MAX_MARKS else ""
-    )
-    figure(
-        _SCATTER,
-        partial(effect_scatter, rows, prompt_id=pick[0], neuron=pick[1], head=pick[2]),
-        cached_removal_data(run.store, kind),
+    name = plain_markdown(run.name)
+    draw(
+        figures.scatter_figure(removals, rows, data, pick, name, run.found.manifest),
         key="findings-scatter",
-        help=define("Contribution", run.found.manifest)
-        + " "
-        + define("Removing it", run.found.manifest)
-        + " Here its sign is turned, so that y = x (dashed) means agreement. For heads set to their mean "
-        "x would be the contribution less the mean's, which a store does not hold: no tab. "
-        + " ".join(
-            define(name, run.found.manifest) for name in ("Correlation", "Same sign", "Interval")
-        ),
-        caption=f"{plain_markdown(run.name)}, head {_KIND_WORDS[kind]}. A mark a prompt and studied head. "
-        f"Large: active. Hollow: signs differ.{sample}",
         on_select=partial(_pick, run, key),
         selection_mode=PICK,
         chart_key=key,
@@ -169,28 +142,6 @@ def removal_controls(kind: str, measure: str) -> None:
         )  # fmt: skip
 
 
-def _curve_data(run: Compared) -> pd.DataFrame:
-    """Means and tests of every kind of removal, by measure."""
-    rows = []
-    for kind in ABLATION_KINDS:
-        removals = cached_removals(run.store, kind)
-        for measure in MEASURES:
-            test = removals.tests[measure]
-            active, inactive = (removals.means[measure, a] for a in (True, False))
-            rows.append(
-                {
-                    "kind": kind, "measure": measure,
-                    "mean change, active": None if active is None else active.value,
-                    "mean change, inactive": None if inactive is None else inactive.value,
-                    "KS distance": None if test is None else test.statistic,
-                    "p": None if test is None else test.p_value,
-                    "active rows": 0 if active is None else active.n,
-                    "inactive rows": 0 if inactive is None else inactive.n,
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def _mean_words(removals: Removals, measure: str) -> str:
     digits = 2 if measure == "pre-activation" else 4
     parts = []
@@ -206,37 +157,15 @@ def _mean_words(removals: Removals, measure: str) -> str:
 def curves_figure(run: Compared, kind: str, measure: str) -> None:
     """Active against inactive removal, with the test of their difference."""
     removals = cached_removals(run.store, kind)
-    data = _curve_data(run)
+    data = figures.curve_data({kind: cached_removals(run.store, kind) for kind in ABLATION_KINDS})
     if removals.rows.empty:
-        heading(_CURVES, data, key="findings-curves")
+        heading(figures.CURVES_TITLE, data, key="findings-curves")
         frame.empty(_NONE)
         return
-    test = removals.tests[measure]
-    gap = None
-    if test is not None:
-        shares = [
-            float(np.mean(removals.changes(measure, active) <= test.at)) for active in (True, False)
-        ]
-        gap = (test.at, shares[0], shares[1])
-    figure(
-        _CURVES,
-        partial(
-            removal_curves,
-            curves(removals, measure),
-            gap=gap,
-            title=f"change of {measure} when the head is removed",
-            fine=None if measure == "pre-activation" else _FINE,
-            digits="+.3f" if measure == "pre-activation" else "+.4f",
-        ),
-        data,
-        key="findings-curves",
-        help=define("Removing it", run.found.manifest)
-        + " D: "
-        + define("KS distance", run.found.manifest),
-        caption=f"{plain_markdown(run.name)}, head {_KIND_WORDS[kind]}: share of rows (prompt and studied "
-        "head, random neurons included) that change by so much or less.",
-    )
-    frame.empty(f"{_mean_words(removals, measure)} {ks_text(test)}")
+    name = plain_markdown(run.name)
+    found = figures.curves_figure(removals, data, measure, name, run.found.manifest)
+    draw(found, key="findings-curves")
+    frame.empty(f"{_mean_words(removals, measure)} {ks_text(removals.tests[measure])}")
 
 
 def joint_figure(run: Compared, kind: str) -> None:
@@ -248,7 +177,7 @@ def joint_figure(run: Compared, kind: str) -> None:
         "in which each of them is studied, so that its own removal is stored."
     )
     if rows.empty:
-        heading(_JOINT, rows, key="findings-joint")
+        heading(figures.JOINT_TITLE, rows, key="findings-joint")
         frame.empty(
             _NONE
             if removals.rows.empty
@@ -256,23 +185,8 @@ def joint_figure(run: Compared, kind: str) -> None:
             "more is each of them studied, and only then are their single removals stored."
         )
         return
-    figure(
-        _JOINT,
-        partial(joint_scatter, rows),
-        rows.drop(columns=["one", "all"]).rename(
-            columns={
-                "x": "lost one by one, summed",
-                "y": "lost together",
-                "n_heads": "active heads",
-            }
-        ),
-        key="findings-joint",
-        help="All active heads of a prompt are removed at once, and their single removals are added up. "
-        "Above the dashed line heads stand in for each other: alone, each seems to matter less. "
-        + define("Removing it", run.found.manifest),
-        caption=f"{plain_markdown(run.name)}, heads {_KIND_WORDS[kind].replace('its', 'their')}. A mark a "
-        "prompt; pre-activation lost.",
-    )
+    found = figures.joint_figure(removals, plain_markdown(run.name), run.found.manifest)
+    draw(found, key="findings-joint")
     more = removals.more_together
     words = "" if more is None else (
         f"Together they take <b>{signed(more.value)}</b> {interval(more)} more than one by one, on average "

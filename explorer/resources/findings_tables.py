@@ -1,25 +1,21 @@
-"""What the Findings page shows of a run: scores with their nulls, depths of best neurons, P(token),
-and what removals did.
+"""What the Findings page shows of a run: scores with their nulls, depths of best neurons, P(token).
 
-Computed once for a published run and shared by all sessions. Neurons that the run chose (next-token
-and requested ones) stand against its random ones.
+Pure functions of a store; Streamlit and the model are not needed. Neurons that the run chose
+(next-token and requested ones) stand against its random ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
 from explorer.core import findings
 from explorer.core.findings import Estimate
 from explorer.core.store import Store
-from explorer.resources.removal_tables import Removals, removal_data, removals_of
 
 HIGH_SCORE = 0.8
 LOW_PROBABILITY = 0.1
@@ -173,32 +169,4 @@ def run_findings(store: Store, model: str, corpus: str) -> RunFindings:
         if studied
         else None,
         prompts=store.prompt_probabilities(),
-    )
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _remembered(key: tuple[str, ...], _make: Callable[[], Any]) -> Any:
-    """A value of a published run, whose file never changes under its stamp."""
-    return _make()
-
-
-def _stamp(store: Store) -> tuple[str, ...]:
-    return str(store.path), str(store.manifest.get("end", "")), str(store.path.stat().st_mtime_ns)
-
-
-def cached_findings(store: Store, model: str, corpus: str) -> RunFindings:
-    """`run_findings`, computed once for a run."""
-    return _remembered((*_stamp(store), "findings"), lambda: run_findings(store, model, corpus))
-
-
-def cached_removals(store: Store, kind: str) -> Removals:
-    """`removals_of`, computed once for a run and kind."""
-    return _remembered((*_stamp(store), "removals", kind), lambda: removals_of(store, kind))
-
-
-def cached_removal_data(store: Store, kind: str) -> pd.DataFrame:
-    """`removal_data` of a run, computed once: a run may hold a hundred thousand removals."""
-    return _remembered(
-        (*_stamp(store), "removal data", kind),
-        lambda: removal_data(cached_removals(store, kind), store.token_texts),
     )

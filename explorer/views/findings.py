@@ -16,12 +16,12 @@ from explorer.charts.findings_text import (
 from explorer.charts.run_marks import run_names
 from explorer.components import findings_figures, frame, removal_figures, run_pills
 from explorer.components.chips import emphasised
-from explorer.components.findings_figures import Compared
 from explorer.core.errors import StoreError
 from explorer.core.runs import RunInfo
 from explorer.core.store import Store
 from explorer.core.types import ABLATION_KINDS
-from explorer.resources.findings_tables import cached_findings, cached_removals
+from explorer.resources.findings_cache import cached_findings, cached_removals
+from explorer.resources.findings_figures import Compared
 from explorer.resources.removal_tables import MEASURES
 from explorer.resources.stores import current_runs, open_run
 from explorer.selection import Selection

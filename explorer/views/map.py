@@ -12,12 +12,12 @@ import streamlit as st
 from explorer import selection
 from explorer.charts.explanation_text import explanation_html
 from explorer.charts.glossary import define
-from explorer.charts.map_heatmap import PICK, map_heatmap
+from explorer.charts.map_heatmap import PICK
 from explorer.charts.prompt_strips import StripColumns, strips_html
 from explorer.charts.style import signed
 from explorer.components import frame
 from explorer.components.chips import token_chip
-from explorer.components.figure import figure
+from explorer.components.figure import draw
 from explorer.components.link_check import own_token
 from explorer.components.metrics import Metric, metrics
 from explorer.components.neuron_picker import choose_neuron
@@ -26,6 +26,7 @@ from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.head_figures import ONE_CLASS
 from explorer.resources.head_words import explained, prompt_texts
+from explorer.resources.map_figure import MEASURE_NAMES, map_figure
 from explorer.resources.map_tables import (
     COLUMN_SORTS,
     MEASURES,
@@ -44,21 +45,6 @@ from explorer.resources.neuron_tables import (
 from explorer.resources.prompt_rows import attention_strips
 from explorer.selection import Selection
 
-_MEASURE_NAMES = {
-    "share": "Share active",
-    "contribution": "Mean contribution",
-    "score": "Score",
-    "effect": "Effect of removal",
-}
-_CAPTIONS = {
-    "share": "Share of the neuron's train prompts in which the head is active.",
-    "contribution": "Mean contribution to the pre-activation over all the neuron's train prompts.",
-    "score": "Balanced accuracy of the pair's explanation on test prompts.",
-    "effect": "Median pre-activation that the neuron loses when the head is removed (zero-last), over all "
-    "its prompts.",
-}
-_DEFINED = {"share": "Share active", "contribution": "Contribution", "score": "Score",
-            "effect": "Removing it"}  # fmt: skip
 _ROW_NAMES = {"layer": "Layer", "token": "Token", "similar": "Similar heads"}
 _COLUMN_NAMES = {"layer": "Layer", "total": "Total"}
 
@@ -84,7 +70,7 @@ def _pickers(measure: str, rows: str, columns: str) -> None:
 
     with st.container(key="nt-controls", horizontal=True, gap="large"):
         st.segmented_control("Colour", MEASURES, key="map-measure", required=True, on_change=colour,
-                             format_func=lambda name: _MEASURE_NAMES[name])  # fmt: skip
+                             format_func=lambda name: MEASURE_NAMES[name])  # fmt: skip
         st.segmented_control(
             "Neurons by", ROW_SORTS, key="map-rows", required=True, on_change=sort,
             format_func=lambda name: _ROW_NAMES[name],
@@ -122,28 +108,9 @@ def _pick(store: Store, key: str) -> None:
 def _heatmap(store: Store, tables: MapTables, measure: str, chosen: Selection) -> None:
     head = None if chosen.head is None else chosen.head.label
     key = f"map-{store.run_id}-{chosen.neuron}-{head}-{measure}-{chosen.sort}"
-    caption, text = _CAPTIONS[measure], define(_DEFINED[measure], store.manifest)
-    if measure in ("score", "effect"):
-        n_pairs = tables.pairs[measure].notna().tolist().count(True)
-        caption += (
-            f" {n_pairs:,} pairs have one; the rest are blank." if n_pairs else " No pair has one."
-        )
-    figure(
-        _MEASURE_NAMES[measure],
-        partial(
-            map_heatmap,
-            tables.pairs,
-            order=tables.order,
-            labels=tables.labels,
-            measure=measure,
-            limit=tables.limit,
-            neuron=str(chosen.neuron),
-            head=head,
-        ),
-        tables.data,
+    draw(
+        map_figure(tables, measure, store.manifest, str(chosen.neuron), head),
         key="map-heatmap",
-        help=text + " " + define("Active", store.manifest),
-        caption=f"{caption} Dots: the head comes too late to reach the neuron. {tables.note}".strip(),
         on_select=partial(_pick, store, key),
         selection_mode=PICK,
         chart_key=key,

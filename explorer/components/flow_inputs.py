@@ -3,7 +3,7 @@
 All of it is written to the selection, and so to the URL. What a widget shows is set by the page and
 changes with the prompt, while other parts of the page ask the server again and again: such a request
 may still carry what the browser showed before. So a widget's key says what it shows (an old report then
-concerns a widget that is gone), and every change is one that may be made twice.
+concerns a widget that is gone, and says nothing new), and every change may be made twice.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def stored_prompt_input(store: Store, neuron: NeuronId, shown: StoredPrompt | No
     key = f"flow-prompt-{neuron}-{prompt}"
 
     def picked() -> None:
-        selection.choose(prompt=st.session_state[key], text=None, pos=None, node=None)
+        if st.session_state[key] != prompt:
+            selection.choose(prompt=st.session_state[key], text=None, pos=None, node=None)
 
     options = [*names]
     st.session_state[key] = prompt
@@ -79,7 +80,8 @@ def target_input(store: Store, value: FlowValue, own: str | None) -> None:
 
     def picked() -> None:
         chosen = st.session_state[key]
-        selection.choose(target=None if chosen == first else chosen, node=None)
+        if chosen != target:
+            selection.choose(target=None if chosen == first else chosen, node=None)
 
     st.session_state[key] = target
     st.selectbox(
@@ -123,13 +125,14 @@ def isolate(graph: FlowGraph, key: str | None) -> None:
 def node_input(graph: FlowGraph, isolated: str | None) -> None:
     """The nodes of the graph as a list: what a click on one does, for the keyboard."""
     names = {n.key: n.name for n in graph.nodes if n.key != TOKEN_KEY}
-    key = f"flow-node-{isolated}"
+    key, shown = f"flow-node-{isolated}", isolated if isolated in names else _WHOLE
 
     def picked() -> None:
         chosen = st.session_state[key]
-        isolate(graph, None if chosen == _WHOLE else chosen)
+        if chosen != shown:
+            isolate(graph, None if chosen == _WHOLE else chosen)
 
-    st.session_state[key] = isolated if isolated in names else _WHOLE
+    st.session_state[key] = shown
     st.selectbox(
         "Paths through", [_WHOLE, *names], key=key, on_change=picked,
         format_func=lambda node: names.get(node, _WHOLE),

@@ -47,12 +47,11 @@ def answer(value: FlowValue, graph: FlowGraph) -> str:
     """The sentence under the question, as HTML."""
     target = value.target
     shown = [value.neurons[row].effect for row in graph.selection.neurons]
-    unit = "neuron" if len(shown) == 1 else "neurons"
-    part = f"the {len(shown)} {unit} shown {signed(sum(shown))}" if shown else "none is shown"
+    part = f"the {len(shown)} shown {signed(sum(shown))}" if shown else "none is shown"
     return (
-        f"Probability <b>{percent(target.probability)}</b>, rank {target.rank:,}. All neurons add "
-        f"{signed(value.sum_of_all_effects)} of its centred logit, <b>{signed(value.logit)}</b>, "
-        f"directly; {part}."
+        f"Probability <b>{percent(target.probability)}</b>, rank {target.rank:,}. Centred logit "
+        f"<b>{signed(value.logit)}</b>: all neurons add {signed(value.sum_of_all_effects)} directly, "
+        f"{part}."
     )
 
 

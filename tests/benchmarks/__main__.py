@@ -9,7 +9,14 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import ablation_speed, app_speed, channel_speed, job_speed, model_speed
+from tests.benchmarks import (
+    ablation_speed,
+    app_speed,
+    channel_speed,
+    flow_speed,
+    job_speed,
+    model_speed,
+)
 from tests.benchmarks.measure import table
 
 
@@ -21,6 +28,7 @@ def main() -> int:
         store, found = job_speed.rows(Path(folder) / "runs")
         found += model_speed.rows(Path(folder) / "gpt2-small-shape")
         found += channel_speed.rows(Path(folder) / "gpt2-small-shape")
+        found += flow_speed.rows(Path(folder) / "gpt2-small-shape")
         found += ablation_speed.rows(store)
         found += app_speed.rows(store)
     sys.stdout.write(table(found) + "\n")

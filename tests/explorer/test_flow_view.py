@@ -20,6 +20,7 @@ from explorer.core.model import LanguageModel, load_model
 from explorer.core.store import Store
 from explorer.core.types import NeuronId
 from explorer.resources import flow_values, models
+from explorer.selection import Selection, parse
 from tests.explorer.page_reader import chart, html_of, open_page, text_of, widest
 from tests.explorer.seeded import write_seeded_store
 from tests.explorer.test_live_view import DEMO, live_store  # noqa: F401 a fixture
@@ -151,6 +152,16 @@ def test_sliders_hide_lines_and_are_in_the_link(opened: Store) -> None:
     again = open_page("flow", text=TEXT, min_head="3")
     assert len(_lines(again)) == len(_lines(app))
     assert _slider(again).value == 3.0
+
+
+@pytest.mark.parametrize("size", [0.0, 0.25, 3.0, 0.0005, 120.0])
+def test_thresholds_survive_the_link_as_plain_decimals(size: float) -> None:
+    query = Selection(min_head=size, min_neuron=size).to_query()
+    assert "e" not in query["min_head"]
+    assert parse(query) == (Selection(min_head=size, min_neuron=size), ())
+    for bad in ("-1", "nan", "inf", "1e3", "", "1_0", "٣", "12345678"):
+        found, notes = parse({"min_neuron": bad})
+        assert (found.min_neuron, len(notes)) == (None, 1)
 
 
 def test_thresholds_above_all_leave_the_token(opened: Store) -> None:

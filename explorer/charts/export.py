@@ -42,12 +42,18 @@ def _needs_width(chart: alt.TopLevelMixin) -> bool:
     )
 
 
-def dressed(chart: alt.TopLevelMixin, colours: Palette = LIGHT) -> alt.TopLevelMixin:
+def dressed(
+    chart: alt.TopLevelMixin, colours: Palette = LIGHT, title: str | None = None
+) -> alt.TopLevelMixin:
     """The figure to stand alone, as in a notebook: with the page's colours and a width of its own."""
     alone = cast(Any, chart).copy(deep=False)
     alone.config = alt.Config.from_dict(_config(colours))
     if _needs_width(chart):
         alone.width = _WIDTH
+    if title is not None:
+        alone.title = alt.TitleParams(
+            title, anchor="start", frame="bounds", offset=10, color=colours.ink, fontSize=15
+        )
     return alone
 
 

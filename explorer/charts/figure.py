@@ -36,5 +36,5 @@ class Figure:
     """Markdown, escaped."""
 
     def chart(self, palette: Palette = LIGHT) -> alt.TopLevelMixin:
-        """The chart to stand alone, as in a notebook: with the page's colours and a width."""
-        return dressed(self.draw(palette=palette), palette)
+        """The chart to stand alone, as in a notebook: with its title, the page's colours and a width."""
+        return dressed(self.draw(palette=palette), palette, self.title)

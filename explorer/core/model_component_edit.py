@@ -33,6 +33,7 @@ class EditedRuns:
     """What re-runs left at each prompt's last position, in the order of the prompts."""
 
     logits: Float[Tensor, "prompt vocab"]
+    """Without columns where the runs stopped at the receiver."""
     attention: Float[Tensor, "prompt pos"] | None
     """Of the receiver, over BOS and the prompt's tokens, 0 after its end; None without a receiver."""
     pre_activation: Float[Tensor, " prompt"] | None
@@ -45,6 +46,8 @@ class EditedRuns:
 class _Readout:
     receiver: HeadId | None
     neuron: NeuronId | None
+    stops: bool
+    """Whether nothing after the receiver's attention is wanted."""
 
 
 @dataclass
@@ -176,11 +179,12 @@ class CleanRuns:
         neuron: NeuronId | None = None,
         everywhere: bool = False,
         bases: Mapping[HeadId, ComponentBasis] | None = None,
+        stop_at_receiver: bool = False,
     ) -> EditedRuns:
         """Run on with the edits made at the last position, or at all positions, BOS included.
 
         Without edits it is the clean run. `bases` replaces the heads' own components by other
-        directions, such as random ones.
+        directions, such as random ones. `stop_at_receiver` runs nothing after its attention.
         """
         check_edits(edits)
         for part in (*(edit.head for edit in edits), receiver, neuron):
@@ -188,7 +192,9 @@ class CleanRuns:
                 self._check_layer(part.layer)
         heads = {edit.head for edit in edits}
         found = {h: (bases or {}).get(h) or self._dials.basis(h) for h in heads}
-        readout = _Readout(receiver, neuron)
+        if stop_at_receiver and (receiver is None or neuron is not None):
+            raise ValueError("expected a receiver alone to stop at")
+        readout = _Readout(receiver, neuron, stop_at_receiver)
         parts = [
             _run_on(self._dials.blocks, g, self.first_layer, edits, found, readout, everywhere)
             for g in self._groups
@@ -270,6 +276,8 @@ def _run_on(
         z = edited_z(z, mine, bases) if mine else z
         if readout.receiver is not None and readout.receiver.layer == layer:
             attention = _weights_of(block, q, k, readout.receiver.index)
+            if readout.stops:
+                return EditedRuns(x.new_zeros(len(x), 0), attention, None, None)
         x, pre, post = _through(block, x, z)
         if readout.neuron is not None and readout.neuron.layer == layer:
             pre_activation = pre[:, -1, readout.neuron.index]

@@ -23,12 +23,13 @@ from explorer.core.store_explanations import ExplanationQueries
 from explorer.core.store_findings import FindingsQueries
 from explorer.core.store_gallery import GalleryQueries
 from explorer.core.store_open import connect, run_query
+from explorer.core.store_tasks import TaskQueries
 from explorer.core.types import HeadId, ModelShape, NeuronId, without_lone_surrogates
 
 _SPLITS = ("train", "test")
 
 
-class Store(ExplanationQueries, FindingsQueries, ChannelQueries, GalleryQueries):
+class Store(ExplanationQueries, FindingsQueries, ChannelQueries, GalleryQueries, TaskQueries):
     """An open store. Use as a context manager, or keep it for as long as a server runs."""
 
     def __init__(

@@ -25,6 +25,7 @@ from explorer.components.new_run import offer_new_run
 from explorer.components.notes import notes_menu
 from explorer.components.page_file import offer_page_file
 from explorer.components.page_links import PAGE_FIELDS, go, link, register_pages
+from explorer.components.shown_key import shown_key
 from explorer.components.theme import apply_style
 from explorer.core.errors import StoreError
 from explorer.core.runs import RunInfo, RunList
@@ -85,9 +86,9 @@ def _trail(step: str, chosen: Selection) -> None:
             _step(number, page, name, value, now=page == step, dimmed=dimmed)
 
 
-def _choose_run() -> None:
+def _choose_run(key: str) -> None:
     # Another run may be of another model: what was chosen in this one need not exist there.
-    selection.choose(run=st.session_state["nt-run"], neuron=None, head=None, prompt=None, pos=None)
+    selection.choose(run=st.session_state[key], neuron=None, head=None, prompt=None, pos=None)
 
 
 def run_labels(runs: tuple[RunInfo, ...]) -> dict[str, str]:
@@ -108,13 +109,14 @@ def _end(run: RunInfo) -> tuple[str, str]:
 
 def _run_picker(runs: RunList, run_id: str) -> None:
     labels = run_labels(runs.runs)
-    st.session_state["nt-run"] = run_id
+    key = shown_key("nt-run", run_id)
     st.selectbox(
         "Run",
         list(labels),
         format_func=labels.__getitem__,
-        key="nt-run",
+        key=key,
         on_change=_choose_run,
+        args=(key,),
         label_visibility="collapsed",
         width=232,
     )

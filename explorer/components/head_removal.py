@@ -11,6 +11,7 @@ from explorer import selection
 from explorer.charts.removal_strips import PICK
 from explorer.components import frame
 from explorer.components.figure import draw, heading
+from explorer.components.shown_key import shown_key
 from explorer.core.store import Store
 from explorer.resources.head_figures import (
     REMOVAL_TITLE,
@@ -23,18 +24,19 @@ from explorer.resources.head_removals import QUANTITIES, Removals
 _KIND, _QUANTITY = "head-kind", "head-quantity"
 
 
-def _choose_kind() -> None:
-    selection.choose(kind=st.session_state[_KIND])
+def _choose_kind(key: str) -> None:
+    selection.choose(kind=st.session_state[key])
 
 
 def _switches(kinds: list[str], kind: str) -> None:
-    st.session_state[_KIND] = kind
+    key = shown_key(_KIND, kind)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.segmented_control(
             "Kind of removal",
             kinds,
-            key=_KIND,
+            key=key,
             on_change=_choose_kind,
+            args=(key,),
             required=True,
             label_visibility="collapsed",
         )

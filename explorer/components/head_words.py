@@ -14,6 +14,7 @@ from explorer.charts.explanation_text import clauses_html, explanation_html, raw
 from explorer.charts.glossary import define
 from explorer.components import frame
 from explorer.components.figure import draw, heading
+from explorer.components.shown_key import shown_key
 from explorer.core.store import Store
 from explorer.resources.head_figures import ONE_CLASS, dots_figure
 from explorer.resources.head_words import Explained
@@ -29,8 +30,8 @@ _CELL_NAMES = {
 }
 
 
-def _choose_explainer() -> None:
-    selection.choose(explainer=st.session_state[_EXPLAINER])
+def _choose_explainer(key: str) -> None:
+    selection.choose(explainer=st.session_state[key])
 
 
 def _explainer_picker(told: Explained) -> None:
@@ -39,12 +40,13 @@ def _explainer_picker(told: Explained) -> None:
             f'<p class="nt-small">explainer: {html.escape(told.explainer)}</p>', width="content"
         )
         return
-    st.session_state[_EXPLAINER] = told.explainer
+    key = shown_key(_EXPLAINER, told.explainer)
     st.selectbox(
         "Explainer",
         told.explainers,
-        key=_EXPLAINER,
+        key=key,
         on_change=_choose_explainer,
+        args=(key,),
         format_func=lambda name: f"explainer: {name}",
         label_visibility="collapsed",
         width=190,

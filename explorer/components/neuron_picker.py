@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer import selection
 from explorer.components.link_check import own_token
+from explorer.components.shown_key import shown_key
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.head_tables import neuron_name
@@ -36,10 +37,10 @@ def neuron_picker(store: Store, neuron: NeuronId) -> None:
     names = studied_names(store)
     options = list(names) if neuron in names else [neuron, *names]
     place = options.index(neuron)
-    st.session_state[_NEURON] = neuron
+    key = shown_key(_NEURON, neuron)
 
     def picked() -> None:
-        choose_neuron(store, st.session_state[_NEURON])
+        choose_neuron(store, st.session_state[key])
 
     with st.container(key="nt-stepper", horizontal=True, gap="xsmall", width="content",
                       vertical_alignment="center"):  # fmt: skip
@@ -47,7 +48,7 @@ def neuron_picker(store: Store, neuron: NeuronId) -> None:
                   disabled=place == 0, on_click=choose_neuron,
                   args=(store, options[max(0, place - 1)]))  # fmt: skip
         st.selectbox(
-            "Neuron", options, key=_NEURON, on_change=picked, label_visibility="collapsed",
+            "Neuron", options, key=key, on_change=picked, label_visibility="collapsed",
             format_func=lambda n: names.get(n, f"{n.label} (not studied)"), width=230,
         )  # fmt: skip
         st.button("›", key="neuron-after", shortcut="J", help="Next studied neuron",
@@ -55,8 +56,8 @@ def neuron_picker(store: Store, neuron: NeuronId) -> None:
                   args=(store, options[min(len(options) - 1, place + 1)]))  # fmt: skip
 
 
-def _choose_head() -> None:
-    selection.choose(head=st.session_state[_HEAD])
+def _choose_head(key: str) -> None:
+    selection.choose(head=st.session_state[key])
 
 
 def _choose_split(key: str) -> None:
@@ -66,21 +67,22 @@ def _choose_split(key: str) -> None:
 def head_picker(heads: list[HeadId], head: HeadId, marks: dict[HeadId, str]) -> None:
     """A list of the heads that can reach a neuron, with what `marks` says of each."""
     options = heads if head in heads else [head, *heads]
-    st.session_state[_HEAD] = head
+    key = shown_key(_HEAD, head)
     st.selectbox(
         "Head",
         options,
-        key=_HEAD,
+        key=key,
         on_change=_choose_head,
+        args=(key,),
         label_visibility="collapsed",
         format_func=lambda h: f"{h.label} {marks.get(h, '')}".strip(),
         width=210,
     )
 
 
-def split_switch(split: str, key: str) -> None:
+def split_switch(split: str, name: str) -> None:
     """Train or test prompts."""
-    st.session_state[key] = split
+    key = shown_key(name, split)
     st.segmented_control(
         "Prompts",
         ["train", "test"],

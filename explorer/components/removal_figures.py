@@ -17,6 +17,7 @@ from explorer.components import frame
 from explorer.components.chips import plain_markdown, token_chip
 from explorer.components.figure import draw, heading
 from explorer.components.link_check import own_token
+from explorer.components.shown_key import shown_key
 from explorer.core.findings import Estimate
 from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
 from explorer.resources import removal_figures as figures
@@ -36,8 +37,8 @@ from explorer.selection import Selection
 _NONE = "This run holds no removal: its job ran no ablations, or no pair is studied."
 
 
-def _kind_switch(key: str, kind: str, kinds: tuple[str, ...]) -> None:
-    st.session_state[key] = kind
+def _kind_switch(name: str, kind: str, kinds: tuple[str, ...]) -> None:
+    key = shown_key(name, kind)
 
     def choose() -> None:
         selection.choose(kind=st.session_state[key])
@@ -128,16 +129,16 @@ def scatter_figure(run: Compared, chosen: Selection) -> None:
 
 def removal_controls(kind: str, measure: str) -> None:
     """How heads are removed and on what it is measured, for the two figures below."""
-    st.session_state["findings-measure"] = measure
+    key = shown_key("findings-measure", measure)
 
     def choose() -> None:
-        selection.choose(measure=st.session_state["findings-measure"])
+        selection.choose(measure=st.session_state[key])
 
     with st.container(key="nt-controls", horizontal=True, gap="large", vertical_alignment="center"):
         st.html('<h2 class="nt-heading">What removing heads does</h2>', width="content")
         _kind_switch("findings-kind", kind, ABLATION_KINDS)
         st.segmented_control(
-            "Measured on", list(MEASURES), key="findings-measure", required=True, on_change=choose,
+            "Measured on", list(MEASURES), key=key, required=True, on_change=choose,
             label_visibility="collapsed",
         )  # fmt: skip
 

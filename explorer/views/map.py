@@ -22,6 +22,7 @@ from explorer.components.link_check import own_token
 from explorer.components.metrics import Metric, metrics
 from explorer.components.neuron_picker import choose_neuron
 from explorer.components.prompt_table import prompt_table
+from explorer.components.shown_key import shown_key
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.head_figures import ONE_CLASS
@@ -59,26 +60,27 @@ def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
 
 
 def _pickers(measure: str, rows: str, columns: str) -> None:
-    st.session_state.update({"map-measure": measure, "map-rows": rows, "map-columns": columns})
+    names = {"map-measure": measure, "map-rows": rows, "map-columns": columns}
+    measure_key, rows_key, columns_key = (shown_key(name, value) for name, value in names.items())
 
     def sort() -> None:
         state = st.session_state
-        selection.choose(sort=f"{state['map-rows']}-{state['map-columns']}")
+        selection.choose(sort=f"{state[rows_key]}-{state[columns_key]}")
 
     def colour() -> None:
-        selection.choose(measure=st.session_state["map-measure"])
+        selection.choose(measure=st.session_state[measure_key])
 
     with st.container(key="nt-controls", horizontal=True, gap="large"):
-        st.segmented_control("Colour", MEASURES, key="map-measure", required=True, on_change=colour,
+        st.segmented_control("Colour", MEASURES, key=measure_key, required=True, on_change=colour,
                              format_func=lambda name: MEASURE_NAMES[name])  # fmt: skip
         st.segmented_control(
-            "Neurons by", ROW_SORTS, key="map-rows", required=True, on_change=sort,
+            "Neurons by", ROW_SORTS, key=rows_key, required=True, on_change=sort,
             format_func=lambda name: _ROW_NAMES[name],
             help="Similar heads: by the first principal component of the rows, so that neurons with "
             "like heads stand together.",
         )  # fmt: skip
         st.segmented_control(
-            "Heads by", COLUMN_SORTS, key="map-columns", required=True, on_change=sort,
+            "Heads by", COLUMN_SORTS, key=columns_key, required=True, on_change=sort,
             format_func=lambda name: _COLUMN_NAMES[name],
             help="Total: the sum of the measure's sizes over all neurons shown, largest first.",
         )  # fmt: skip

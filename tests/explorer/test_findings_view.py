@@ -92,7 +92,7 @@ def test_a_chosen_mark_is_ringed_and_leads_to_live(folder: Path, alpha: Store) -
 
 def test_the_kind_of_removal_is_a_tab_and_kept_in_the_url(folder: Path, alpha: Store) -> None:
     app = _open("alpha")
-    app.button_group(key="findings-direct-kind").set_value("zero-all").run()
+    app.button_group(key="findings-direct-kind-zero-last").set_value("zero-all").run()
     assert app.query_params["kind"] in ("zero-all", ["zero-all"])
     _, frames = chart(app, "Scatter of direct")
     lost = -alpha.removals("zero-all")["delta_pre_activation"]

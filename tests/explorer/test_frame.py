@@ -100,7 +100,7 @@ def test_a_click_on_the_navigation_keeps_the_selection(at: AppTest) -> None:
 
 def test_another_run_drops_what_need_not_exist_there(at: AppTest) -> None:
     _run(at, neuron="L4N3")
-    at.selectbox(key="nt-run").select("old").run()
+    at.selectbox(key="nt-run-new").select("old").run()
     run, chosen = at.session_state["seen"]
     assert (run, chosen.neuron, chosen.token) == ("old", None, " come")
 

@@ -60,7 +60,7 @@ def test_the_words_and_the_score_are_those_of_the_chosen_explainer(
     text = seeded.explanations(NEURON, head).set_index("explainer").loc[explainer, "text"]
     app = _open(head, explainer=explainer)
     assert html.escape(str(text)) in html_of(app)
-    assert app.selectbox(key="head-explainer").value == explainer
+    assert app.selectbox(key=f"head-explainer-{explainer}").value == explainer
     n = int(row["tp"] + row["fp"] + row["tn"] + row["fn"])
     assert f"{number(row['score'])} {int(row['tp'] + row['tn'])} of {n} right" in text_of(app)
     _, frames = chart(app, "The explanation was right about")

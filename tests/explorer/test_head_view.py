@@ -146,7 +146,7 @@ def test_a_neuron_that_is_not_studied_has_no_prompts(seeded: Store) -> None:
 
 def test_the_head_picker_changes_the_head(seeded: Store) -> None:
     app = open_page("head", neuron=str(NEURON), head="L0H0")
-    app.selectbox(key="nt-head-picker").set_value(HeadId(2, 3)).run()
+    app.selectbox(key="nt-head-picker-L0H0").set_value(HeadId(2, 3)).run()
     assert "Does L2 H3 switch on L5 N7?" in text_of(app)
     assert app.query_params["head"] == "L2H3"
 
@@ -160,6 +160,7 @@ def test_every_panel_is_there_for_a_studied_pair(seeded: Store) -> None:
         "Where it looks",
         "Neurons it serves",
         "What happens when it is removed",
+        "Which components carry it",
     ]
 
 

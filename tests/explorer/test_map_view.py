@@ -92,7 +92,7 @@ def test_the_measure_is_picked_and_kept_in_the_url(seeded: Store) -> None:
     app = open_page("map")
     spec, _ = chart(app, "Heatmap of")
     assert spec["layer"][0]["encoding"]["color"]["field"] == "share"
-    app.button_group(key="map-measure").set_value("contribution").run()
+    app.button_group(key="map-measure-share").set_value("contribution").run()
     spec, _ = chart(app, "Heatmap of")
     assert spec["layer"][0]["encoding"]["color"]["field"] == "contribution"
     low, high = spec["layer"][0]["encoding"]["color"]["scale"]["domain"]

@@ -124,7 +124,7 @@ def test_every_prompt_stands_with_its_probability_and_rank(seeded: Store, split:
 def test_the_switch_changes_split_and_url(seeded: Store) -> None:
     app = open_page("neuron", neuron=str(NEURON))
     train = _ids_in_strips(strips_of_page(app)[0])
-    app.button_group(key="neuron-split").set_value("test").run()
+    app.button_group(key="neuron-split-train").set_value("test").run()
     test = _ids_in_strips(strips_of_page(app)[0])
     assert test == seeded.prompts(NEURON, "test")["prompt_id"].tolist()
     assert not set(train) & set(test)

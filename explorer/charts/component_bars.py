@@ -149,6 +149,15 @@ def _row_axes(
     )  # fmt: skip
 
 
+def _zero(field: str, palette: Palette) -> alt.Chart:
+    """Where what lowers and what raises meet."""
+    return (
+        alt.Chart(pd.DataFrame({field: [0.0]}))
+        .mark_rule(color=palette.muted, strokeWidth=1)
+        .encode(x=f"{field}:Q")
+    )
+
+
 def _numbers(base: alt.Chart, palette: Palette) -> alt.Chart:
     return base.mark_text(align="right", dx=-5, fontSize=12, color=palette.ink).encode(
         x=alt.value("width"), text="shown:N"
@@ -197,7 +206,7 @@ def neuron_rows(
         x=x, tooltip=tooltip,
         color=alt.condition("datum.value < 0", alt.value(palette.lowers), alt.value(palette.raises)),
     )  # fmt: skip
-    layers: list[alt.Chart] = [targets, bars, _numbers(base, palette)]
+    layers: list[alt.Chart] = [targets, bars, _zero("value", palette), _numbers(base, palette)]
     own = drawn.loc[drawn["neuron"] == neuron, ["label"]]
     if len(own):
         layers.append(_chosen_row(own, palette))
@@ -252,7 +261,9 @@ def prompt_rows(
         color=alt.condition("datum.part < 0", alt.value(palette.lowers), alt.value(palette.raises)),
     )  # fmt: skip
     whole = base.mark_tick(color=palette.ink, thickness=2, size=_ROW - 6).encode(x="contribution:Q")
-    layers: list[alt.Chart] = [targets, bars, whole, _numbers(base, palette)]
+    layers: list[alt.Chart] = [
+        targets, bars, _zero("part", palette), whole, _numbers(base, palette),
+    ]  # fmt: skip
     own = drawn.loc[drawn["prompt_id"] == prompt, ["label"]]
     if len(own):
         layers.append(_chosen_row(own, palette))

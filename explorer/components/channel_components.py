@@ -42,6 +42,12 @@ SIGN_RULE = (
     "direction with the largest size is positive (ours)."
 )
 
+WHOSE = (
+    "The paper’s (Merullo, Eickhoff and Pavlick 2024): composition, singular components, that few of "
+    "them stand out. Ours: z by median and MAD, the sign rule, component → neuron, parts of a "
+    "contribution, this form of the dial."
+)
+
 
 def answer(found: Receiver | None, mode: Mode, dst: HeadId) -> str:
     """How far the components of the strongest sender stand out, as HTML."""
@@ -173,6 +179,7 @@ def components_tab(
             frame.empty(f"No head comes before {dst.label}.")
         else:
             _senders(store, found, src, comp, matrix)
+        frame.empty(WHOSE)
     with right:
         _singular(store, values, src, matrix, comp)
         if matrix == "OV":

@@ -23,7 +23,6 @@ from explorer.resources.live_values import (
 )
 from explorer.resources.neuron_tables import default_neuron
 
-_STRENGTH, _HOW, _WHERE = "channels-strength", "channels-how", "channels-where"
 _HOW_NAMES: dict[str, str] = {"scale": "Scale", "set": "Set"}
 _WHERE_NAMES = {"last": "last position", "all": "all positions"}
 
@@ -58,38 +57,43 @@ def _modes() -> tuple[How, str]:
 
 
 def _mode_inputs(how: How, where: str) -> None:
-    def picked() -> None:
-        edit = f"{st.session_state[_HOW]}-{st.session_state[_WHERE]}"
-        forget = {"strength": None} if st.session_state[_HOW] != how else {}
-        selection.choose(edit=edit, **forget)
+    """How the dial works and where, in widgets whose keys say what they show."""
+    keys = f"channels-how-{how}", f"channels-where-{where}"
 
-    st.session_state.update({_HOW: how, _WHERE: where})
+    def picked() -> None:
+        wanted = st.session_state[keys[0]]
+        forget = {"strength": None} if wanted != how else {}
+        selection.choose(edit=f"{wanted}-{st.session_state[keys[1]]}", **forget)
+
+    st.session_state.update(dict(zip(keys, (how, where), strict=True)))
     st.segmented_control(
-        "Dial", [*_HOW_NAMES], key=_HOW, required=True, on_change=picked,
+        "Dial", [*_HOW_NAMES], key=keys[0], required=True, on_change=picked,
         format_func=lambda name: _HOW_NAMES[name],
         help="Scale: the component's activation times a factor; 0 removes it, 1 leaves it. Set: the "
         "activation itself. The head's other components stay. The paper scales, removes and sets; this "
         "form is ours.",
     )  # fmt: skip
     st.segmented_control(
-        "At", [*_WHERE_NAMES], key=_WHERE, required=True, on_change=picked,
+        "At", [*_WHERE_NAMES], key=keys[1], required=True, on_change=picked,
         format_func=lambda name: _WHERE_NAMES[name],
         help="Scaling at all positions is the same as scaling the singular value in the weights.",
     )  # fmt: skip
 
 
-def _strength_input(limits: DialRange, how: How, strength: float | None) -> None:
+def _strength_input(of: str, limits: DialRange, how: How, strength: float | None) -> None:
+    """The slider; `of` names the component, so that another one's slider is another widget."""
     shown = min(limits.high, max(limits.low, limits.neutral if strength is None else strength))
+    key = f"channels-strength-{of}-{how}-{limits.high:g}"
 
     def moved() -> None:
         # A new range makes the browser report the value that the page itself has set.
-        if st.session_state[_STRENGTH] != shown:
-            selection.choose(strength=float(st.session_state[_STRENGTH]))
+        if st.session_state[key] != shown:
+            selection.choose(strength=float(st.session_state[key]))
 
-    st.session_state[_STRENGTH] = shown
+    st.session_state[key] = shown
     st.slider(
         "Factor" if how == "scale" else "Activation, units of the residual stream",
-        limits.low, limits.high, step=limits.step, format="%.2f", key=_STRENGTH, on_change=moved,
+        limits.low, limits.high, step=limits.step, format="%.2f", key=key, on_change=moved,
     )  # fmt: skip
 
 
@@ -97,13 +101,13 @@ def _turn_to(strength: float | None) -> None:
     selection.choose(strength=strength)
 
 
-def _controls(limits: DialRange, how: How, where: str) -> None:
+def _controls(of: str, limits: DialRange, how: How, where: str) -> None:
     strength = selection.current().strength
     modes, slider, buttons = st.columns([37, 43, 20], gap="medium", vertical_alignment="bottom")
     with modes, st.container(horizontal=True, gap="medium"):
         _mode_inputs(how, where)
     with slider:
-        _strength_input(limits, how, strength)
+        _strength_input(of, limits, how, strength)
     with buttons, st.container(horizontal=True, gap="small", horizontal_alignment="right"):
         st.button("Zero", key="channels-zero", on_click=_turn_to, args=(0.0,),
                   help="Remove the component")  # fmt: skip
@@ -166,5 +170,5 @@ def dial(store: Store, src: HeadId, comp: int) -> None:
             request.text, ids, src, comp, receiver, watched, how, where == "all",
             None if watched is None else token_of(store, watched),
         )  # fmt: skip
-        _controls(dial_range(store, asked), how, where)
+        _controls(f"{src}-{comp}", dial_range(store, asked), how, where)
         figures.draw(store, turned(store, asked, chosen.strength), dst, neuron)

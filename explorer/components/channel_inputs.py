@@ -1,4 +1,8 @@
-"""What a person sets on Channels: tab, mode, heads, matrix, component. All of it is in the URL."""
+"""What a person sets on Channels: tab, mode, heads, matrix, component. All of it is in the URL.
+
+What a widget shows is changed by clicks on figures too, so a widget's key says what it shows: an old
+report of the browser then concerns a widget that is gone.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,6 @@ from explorer.core.store_channels import MATRICES
 from explorer.core.types import HeadId
 from explorer.resources.channel_tables import READS_THROUGH, best_component, receiver
 
-_TAB, _MODE, _SRC, _DST = "channels-tab", "channels-mode", "channels-src", "channels-dst"
-_MATRIX, _COMP = "channels-matrix", "channels-comp"
 TAB_NAMES = {"heads": "Heads", "components": "Components", "laundry": "Laundry List"}
 MODES_HELP = (
     "Through what the later head reads: queries (where it looks from), keys (what it looks for) or "
@@ -25,24 +27,26 @@ MODES_HELP = (
 
 def tab_input(tabs: Sequence[str], tab: str) -> None:
     """The parts of the page."""
+    key = f"channels-tab-{tab}"
 
     def picked() -> None:
-        selection.choose(tab=st.session_state[_TAB])
+        selection.choose(tab=st.session_state[key])
 
-    st.session_state[_TAB] = tab
-    st.segmented_control("Part", tabs, key=_TAB, required=True, on_change=picked,
+    st.session_state[key] = tab
+    st.segmented_control("Part", tabs, key=key, required=True, on_change=picked,
                          format_func=lambda name: TAB_NAMES[name],
                          label_visibility="collapsed")  # fmt: skip
 
 
 def mode_input(mode: Mode, labelled: bool = True) -> None:
     """Q, K or V; without its label where it stands in a figure's heading."""
+    key = f"channels-mode-{mode}"
 
     def picked() -> None:
-        selection.choose(mode=st.session_state[_MODE])
+        selection.choose(mode=st.session_state[key])
 
-    st.session_state[_MODE] = mode
-    st.segmented_control("Read through", MODES, key=_MODE, required=True, on_change=picked,
+    st.session_state[key] = mode
+    st.segmented_control("Read through", MODES, key=key, required=True, on_change=picked,
                          format_func=lambda name: f"{name} · {READS_THROUGH[name]}",
                          help=MODES_HELP if labelled else None,
                          label_visibility="visible" if labelled else "collapsed")  # fmt: skip
@@ -70,48 +74,52 @@ def _heads(store: Store, first_layer: int = 0) -> list[HeadId]:
 
 def receiver_input(store: Store, dst: HeadId) -> None:
     """The head that reads; those of the first layer have nobody before them."""
+    key = f"channels-dst-{dst}"
 
     def picked() -> None:
-        selection.choose(dst=st.session_state[_DST])
+        selection.choose(dst=st.session_state[key])
 
-    st.session_state[_DST] = dst
-    st.selectbox("Receiver", _heads(store, 1), key=_DST, on_change=picked,
+    st.session_state[key] = dst
+    st.selectbox("Receiver", _heads(store, 1), key=key, on_change=picked,
                  format_func=lambda head: head.label, width=110)  # fmt: skip
 
 
 def source_input(store: Store, mode: Mode, src: HeadId, dst: HeadId) -> None:
     """The head whose components are shown."""
+    key = f"channels-src-{src}"
 
     def picked() -> None:
-        choose_source(store, mode, dst, st.session_state[_SRC], None)
+        choose_source(store, mode, dst, st.session_state[key], None)
 
-    st.session_state[_SRC] = src
-    st.selectbox("Components of", _heads(store), key=_SRC, on_change=picked,
+    st.session_state[key] = src
+    st.selectbox("Components of", _heads(store), key=key, on_change=picked,
                  format_func=lambda head: head.label, width=120)  # fmt: skip
 
 
 def matrix_input(matrix: str) -> None:
     """OV or QK."""
+    key = f"channels-matrix-{matrix}"
 
     def picked() -> None:
-        selection.choose(matrix=st.session_state[_MATRIX], comp=0, strength=None)
+        selection.choose(matrix=st.session_state[key], comp=0, strength=None)
 
-    st.session_state[_MATRIX] = matrix
+    st.session_state[key] = matrix
     st.segmented_control(
-        "Matrix", MATRICES, key=_MATRIX, required=True, on_change=picked,
+        "Matrix", MATRICES, key=key, required=True, on_change=picked,
         help="OV: what the head moves, from where it looks to where it writes. QK: what makes it look.",
     )  # fmt: skip
 
 
 def component_input(values: list[float], component: int) -> None:
     """The component, with its singular value."""
+    key = f"channels-comp-{component}"
 
     def picked() -> None:
-        choose_component(int(st.session_state[_COMP]))
+        choose_component(int(st.session_state[key]))
 
-    st.session_state[_COMP] = component
+    st.session_state[key] = component
     st.selectbox(
-        "Component", range(len(values)), key=_COMP, on_change=picked, width=150,
+        "Component", range(len(values)), key=key, on_change=picked, width=150,
         format_func=lambda i: f"{i}  (σ {number(values[i])})",
         help="From 0, by descending singular value σ. A click on a bar or a dot does the same.",
     )  # fmt: skip

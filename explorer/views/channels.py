@@ -78,6 +78,9 @@ def _missing(store: Store, chosen: Selection) -> dict[str, Any]:
 
 
 def _empty(store: Store) -> None:
+    if store.has_channels():
+        frame.question(_TITLE, "This model has one layer of heads: none comes after another.")
+        return
     frame.question(_TITLE, "This run holds no channels.")
     frame.empty(
         "It was made before this stage, or was left without it. A new run holds them: "

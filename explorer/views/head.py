@@ -16,6 +16,7 @@ from explorer.charts.prompt_strips import Strip, StripColumns, strips_html
 from explorer.components import frame
 from explorer.components.figure import draw, heading
 from explorer.components.head_answer import answer, pair_numbers
+from explorer.components.head_components import head_components
 from explorer.components.head_removal import removal
 from explorer.components.head_words import chosen_cell, explanation, holds
 from explorer.components.link_check import own_token
@@ -26,6 +27,7 @@ from explorer.components.neuron_picker import (
     neuron_picker,
     split_switch,
 )
+from explorer.components.pair_file import looks
 from explorer.components.prompt_table import prompt_table
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
@@ -144,6 +146,7 @@ def _attention(
         + define("Contribution", store.manifest),
         caption=looks_caption(bool(weights), bool(right), cell if only is not None else None),
         controls=partial(split_switch, tables.split, "head-split"),
+        drawing=partial(looks, tables, head, weights, right, only),
     )
     columns = looks_columns(weights)
     for title, active, place in zip(
@@ -201,6 +204,7 @@ def render() -> None:
         if tables is not None and has_prompts:
             why = why_untested(store, head.label in tables.studied)
             removal(store, removed, why, kind, chosen.prompt, pair)
+            head_components(store, head, neuron, split, chosen.prompt)
 
 
 def _words(

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from explorer.core.schema import SCHEMA_VERSION, arrow_schema, write_store
+from tests.explorer.seeded_channels import channel_rows
 from tests.explorer.seeded_effects import EXPLAINER, effect_rows
 
 N_LAYERS, N_HEADS, D_MLP = 6, 8, 32
@@ -192,6 +193,7 @@ def tables(seed: int = 0, **manifest_changes: Any) -> dict[str, pa.Table]:
         **_prompt_tables(studied, rng),
     }
     rows |= effect_rows(rows, N_HEADS, seed, facts["explainer"])
+    rows |= channel_rows(rows, N_LAYERS, N_HEADS, len(VOCABULARY), seed)
     return {name: _columns(name, table) for name, table in rows.items()}
 
 

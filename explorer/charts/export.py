@@ -88,4 +88,5 @@ def to_png(
     svg = to_svg(chart, title, lines, colours)
     width = re.search(r'<svg[^>]*? width="([0-9.]+)"', svg)
     assert width is not None, "an SVG of Vega has a width"
-    return vl_convert.svg_to_png(svg, scale=PNG_WIDTH / float(width[1]))
+    # The renderer cuts off fractions: a hair more, or the product may be 1,599.999.
+    return vl_convert.svg_to_png(svg, scale=(PNG_WIDTH + 0.25) / float(width[1]))

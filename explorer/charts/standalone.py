@@ -182,21 +182,7 @@ def _style() -> str:
     return f"{style_variables()}\n{strips_css()}\n{sheet}"
 
 
-def page(
-    *,
-    title: str,
-    heading: Html,
-    answer: Html,
-    metrics: Iterable[tuple[str, str, str]],
-    sections: Iterable[Section],
-    link: str,
-    date: str,
-) -> str:
-    """The whole file. `title` is text; `heading` and `answer` are finished HTML."""
-    body = "\n".join(
-        f"<section><h2>{plain(section.title)}</h2>\n{section.body}</section>"
-        for section in sections
-    )
+def _document(title: str, body: str) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -212,12 +198,36 @@ def page(
 </head>
 <body>
 <main>
-<h1>{heading}</h1>
-<p class="answer">{answer}</p>
-{numbers(metrics)}
 {body}
-{_footer(link, date)}
 </main>
 </body>
 </html>
 """
+
+
+def small_page(title: str, lines: Sequence[str], drawing: Html) -> str:
+    """One figure of HTML as a file, with `lines` (caption, run, link, date) beneath its title."""
+    words = "".join(small(plain(line)) for line in lines)
+    return _document(title, f"<h2>{plain(title)}</h2>\n{words}\n{drawing}")
+
+
+def page(
+    *,
+    title: str,
+    heading: Html,
+    answer: Html,
+    metrics: Iterable[tuple[str, str, str]],
+    sections: Iterable[Section],
+    link: str,
+    date: str,
+) -> str:
+    """The whole file. `title` is text; `heading` and `answer` are finished HTML."""
+    body = "\n".join(
+        f"<section><h2>{plain(section.title)}</h2>\n{section.body}</section>"
+        for section in sections
+    )
+    return _document(
+        title,
+        f'<h1>{heading}</h1>\n<p class="answer">{answer}</p>\n{numbers(metrics)}\n{body}\n'
+        + _footer(link, date),
+    )

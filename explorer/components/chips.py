@@ -40,6 +40,11 @@ def plain_markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", visible(text).replace(SPACE_MARK, " "))
 
 
+def unmarked(text: str) -> str:
+    """Markdown of ours as plain text, for files: what `plain_markdown` escaped, as it was."""
+    return re.sub(r"\\(.)", r"\1", text)
+
+
 def emphasised(text: str) -> str:
     """A message as HTML: escaped, and what stands between asterisks emphasised."""
     return re.sub(r"\*(.+?)\*", r"<em>\1</em>", html.escape(text))

@@ -1,6 +1,7 @@
 """A figure: heading with its definition, caption, drawing, and a menu of downloads.
 
-Every figure can be read as a table and taken away as CSV, PNG and SVG. Exports are light whatever
+Every figure can be read as a table and taken away as CSV, PNG and SVG (prompt strips, which are HTML,
+as CSV and HTML). Exports are light whatever
 the theme, so give the chart as a function of `palette`, such as `partial(share_bars, activity)`; a
 finished chart is exported as it is.
 """
@@ -18,7 +19,9 @@ from altair.utils.schemapi import debug_mode
 
 from explorer.charts.export import to_png, to_svg
 from explorer.charts.figure import Draws, Figure
+from explorer.charts.standalone import Html, small_page
 from explorer.charts.style import LIGHT, Palette
+from explorer.components.chips import unmarked
 from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
 from explorer.components.theme import current_palette
 
@@ -64,24 +67,37 @@ def _png(chart: Drawing, title: str, lines: list[str]) -> bytes:
     return to_png(_draw(chart, LIGHT), title, lines)
 
 
+def _page(drawing: Callable[[], Html], title: str, lines: list[str]) -> str:
+    return small_page(title, lines, drawing())
+
+
 def _menu(
-    title: str, caption: str | None, chart: Drawing | None, data: pd.DataFrame, key: str
+    title: str,
+    caption: str | None,
+    chart: Drawing | None,
+    data: pd.DataFrame,
+    key: str,
+    drawing: Callable[[], Html] | None,
 ) -> bool:
     """The menu ⤓ at the right of a heading; True while the figure is shown as a table."""
     run = str(st.session_state.get("run_title", ""))
-    lines = [line for line in (caption, f"{run} · {today()}", page_link_url()) if line]
-    name = file_stem(run, title)
+    words = (unmarked(caption or ""), f"{run} · {today()}", page_link_url())
+    lines, plain = [line for line in words if line], unmarked(title)
+    name = file_stem(run, plain)
     with st.container(key=f"nt-menu-{key}", width="content"):
         # The style sheet draws the label as ⤓; its words are for those who cannot see it.
         box = st.popover(f"{title}: download, or show as table", help="Download, or show as table")
     with box:
         st.download_button("CSV", partial(to_csv, data), f"{name}.csv", "text/csv",
                            key=f"{key}-csv", on_click="ignore", type="tertiary")  # fmt: skip
+        if drawing is not None:
+            st.download_button("HTML", partial(_page, drawing, plain, lines), f"{name}.html", "text/html",
+                               key=f"{key}-html", on_click="ignore", type="tertiary")  # fmt: skip
         if chart is None:
             return False
-        st.download_button("PNG, 1,600 px", partial(_png, chart, title, lines), f"{name}.png",
+        st.download_button("PNG, 1,600 px", partial(_png, chart, plain, lines), f"{name}.png",
                            "image/png", key=f"{key}-png", on_click="ignore", type="tertiary")  # fmt: skip
-        st.download_button("SVG", partial(_svg, chart, title, lines), f"{name}.svg",
+        st.download_button("SVG", partial(_svg, chart, plain, lines), f"{name}.svg",
                            "image/svg+xml", key=f"{key}-svg", on_click="ignore", type="tertiary")  # fmt: skip
         return st.toggle("Show as table", key=f"{key}-as-table")
 
@@ -95,11 +111,13 @@ def heading(
     caption: str | None = None,
     chart: Drawing | None = None,
     controls: Callable[[], None] | None = None,
+    drawing: Callable[[], Html] | None = None,
 ) -> bool:
     """The heading of a figure, for drawings that are no Altair chart (tables, HTML strips).
 
     `title` and `caption` are markdown: escape what is not ours. `controls` draws widgets at the right
-    of the heading. True while a chart is to be shown as a table.
+    of the heading; `drawing` gives what is taken away as an HTML file. True while a chart is to be
+    shown as a table.
     """
     collect(title, data)
     with st.container(key=f"nt-figure-{key}", gap=None):
@@ -117,7 +135,7 @@ def heading(
             with tools:
                 if controls is not None:
                     controls()
-                as_table = _menu(title, caption, chart, data, key)
+                as_table = _menu(title, caption, chart, data, key, drawing)
         if caption:
             st.caption(caption)
     return as_table

@@ -20,6 +20,7 @@ from altair.utils.schemapi import debug_mode
 
 from explorer.charts.export import to_png, to_svg
 from explorer.charts.style import LIGHT, Palette
+from explorer.components.chips import unmarked
 from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
 from explorer.components.theme import current_palette
 
@@ -64,12 +65,13 @@ def _menu(title: str, caption: str, draw: Callable[..., Any], data: pd.DataFrame
                      key=f"nt-menu-{key}", on_change="rerun")  # fmt: skip
     if box.open:
         run = str(st.session_state.get("run_title", ""))
-        lines = [caption, f"{run} · {today()}", page_link_url()]
-        name = file_stem(run, title)
+        lines = [unmarked(caption), f"{run} · {today()}", page_link_url()]
+        plain = unmarked(title)
+        name = file_stem(run, plain)
         files: tuple[tuple[str, Any, str, str], ...] = (
             ("CSV", partial(to_csv, data), "csv", "text/csv"),
-            ("PNG, 1,600 px", partial(_png, draw, title, lines), "png", "image/png"),
-            ("SVG", partial(_svg, draw, title, lines), "svg", "image/svg+xml"),
+            ("PNG, 1,600 px", partial(_png, draw, plain, lines), "png", "image/png"),
+            ("SVG", partial(_svg, draw, plain, lines), "svg", "image/svg+xml"),
         )
         with box:
             for label, make, ending, kind in files:

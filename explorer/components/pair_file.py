@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from explorer.charts import standalone
 from explorer.charts.explanation_text import clauses_html, explanation_html, raw_text
@@ -105,17 +105,29 @@ def _explanations(
 # --- prompts and removal ----------------------------------------------------------------------
 
 
-def _looks(store: Store, tables: NeuronTables, head: HeadId, told: Explained | None) -> Html:
-    """The prompts of one split in which the head is active, and the others."""
-    weights = attention_of(store, tables.neuron, head)
-    right = told.right if told is not None and tables.split == "test" else {}
-    pieces: list[str] = [standalone.small(Html(looks_caption(bool(weights), bool(right))))]
+def looks(
+    tables: NeuronTables,
+    head: HeadId,
+    weights: dict[int, Sequence[float]],
+    right: Mapping[int, bool],
+    only: Collection[int] | None = None,
+) -> Html:
+    """The prompts of one split in which the head is active, and the others: tint is its attention
+    (`attention_of`). `right` and `only` as in `attention_strips`."""
+    pieces: list[str] = []
     for title, active in (("Active", True), ("Inactive", False)):
-        strips = attention_strips(tables, head, weights, active, right)
+        strips = attention_strips(tables, head, weights, active, right, only)
         label = f"{title} in {len(strips)} {tables.split} prompt{'' if len(strips) == 1 else 's'}"
         drawn = strips_html(strips, looks_columns(weights), label=label, still=True)
         pieces.append(standalone.part(label, drawn if strips else ""))
     return standalone.joined(*pieces)
+
+
+def _captioned(store: Store, tables: NeuronTables, head: HeadId, told: Explained | None) -> Html:
+    weights = attention_of(store, tables.neuron, head)
+    right = told.right if told is not None and tables.split == "test" else {}
+    caption = standalone.small(Html(looks_caption(bool(weights), bool(right))))
+    return standalone.joined(caption, looks(tables, head, weights, right))
 
 
 def _medians(removed: Removals) -> Html:
@@ -193,7 +205,7 @@ def pair_page(
     if train.activity_of(head) is not None:
         looks = [
             standalone.part(
-                f"{tables.split.capitalize()} prompts", _looks(store, tables, head, told)
+                f"{tables.split.capitalize()} prompts", _captioned(store, tables, head, told)
             )
             for tables in (train, test)
         ]

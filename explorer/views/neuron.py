@@ -10,6 +10,7 @@ import streamlit as st
 from explorer import selection
 from explorer.charts.glossary import define
 from explorer.charts.prompt_heatmap import PICK
+from explorer.charts.standalone import Html
 from explorer.components import frame
 from explorer.components.chips import token_chip
 from explorer.components.figure import draw, heading
@@ -77,6 +78,7 @@ def _strips(store: Store, tables: NeuronTables, prompt_id: int, n_shown: int) ->
         + " rank: its place among all tokens. Both after the kept text.",
         caption=STRIPS_CAPTION,
         controls=partial(split_switch, tables.split, "neuron-split"),
+        drawing=lambda: Html(prompt_strips(tables, still=True)),
     )
     strips = prompt_strips(
         tables,

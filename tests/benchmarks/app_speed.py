@@ -10,6 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from tests.benchmarks.dial_page import dial_to_charts_seconds
 from tests.benchmarks.measure import Row
 from tests.browser.driving import (
     CHROMIUM,
@@ -136,6 +137,7 @@ def rows(folder: Path) -> list[Row]:
             keys = sorted(_key_to_chart_seconds(page, url))
             lost, settled = _typed_without_a_pause(page, url)
             clicks = sorted(_click_to_numbers_seconds(page, url))
+            dial = sorted(dial_to_charts_seconds(page, url))
     p95 = keys[int(0.95 * (len(keys) - 1))]
     return [
         Row("first page painted (heading and answer), cold start", "", painted, None, "3 s",
@@ -146,4 +148,6 @@ def rows(folder: Path) -> list[Row]:
             f"characters lost: {lost}"),
         Row("click on a head to before and after shown", "", statistics.median(clicks), None,
             "500 ms", f"longest of {len(clicks)}: {1000 * clicks[-1]:.0f} ms"),
+        Row("dial of a component moved to its three curves redrawn", "", statistics.median(dial), None,
+            "500 ms", f"slowest {1000 * dial[-1]:.0f} ms of {len(dial)}"),
     ]  # fmt: skip

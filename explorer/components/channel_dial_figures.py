@@ -85,6 +85,7 @@ def _curve(
     caption: str,
     key: str,
     term: str,
+    more: str = "",
 ) -> None:
     rows = dial_rows(
         quantity.points, before=quantity.before, now=quantity.now, prompt=to_field(value.dial.text)
@@ -93,7 +94,7 @@ def _curve(
         title, dial_figure, rows,
         pd.DataFrame({_axis(value): quantity.points["strength"], title: quantity.points["value"]}),
         key=f"channels-{key}",
-        help=define(term, store.manifest),
+        help=f"{define(term, store.manifest)} {more}".strip(),
         caption=caption,
         alt_text=f"{title} against the strength of the dial.",
         axis=_axis(value),
@@ -125,8 +126,9 @@ def _curves(store: Store, value: DialValue, dst: HeadId, neuron: NeuronId) -> No
             return
         place = value.looked_at or 0
         to = START if place == 0 else token_code(value.tokens[place - 1])
-        _curve(store, value, looked, "Receiver", f"Attention of {dst.label} to {to}, where it changes "
-               f"most. {_RING}", "attention", "Attention")  # fmt: skip
+        caption = f"Attention of {dst.label} to {to}. {_RING}"
+        _curve(store, value, looked, "Receiver", caption, "attention", "Attention",
+               "Shown is the token to which it changes most over the dial.")  # fmt: skip
 
 
 def _next(store: Store, value: DialValue) -> None:

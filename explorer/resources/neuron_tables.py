@@ -152,8 +152,8 @@ def _with_texts(prompts: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
 
 
 def default_neuron(store: Store, token: str | None) -> NeuronId | None:
-    """A token's studied neuron of highest congruence, else the next-token neuron of highest
-    congruence among those with a studied head, so that a first visit has something to follow."""
+    """A token's studied neuron of highest congruence; else, of the neurons with a studied head, the
+    one whose token the model itself finds likeliest after its prompts: something to follow."""
     rows = store.studied_neurons()
     if rows.empty:
         return None
@@ -165,8 +165,10 @@ def default_neuron(store: Store, token: str | None) -> NeuronId | None:
         rows.query("kind != 'random'").merge(followed, on=["layer", "neuron"]),
         rows,
     )
-    mine = next(frame for frame in candidates if not frame.empty)
-    best = mine.sort_values(by="congruence", ascending=False, kind="stable").to_dict("records")[0]
+    place = next(i for i, frame in enumerate(candidates) if not frame.empty)
+    likely = candidates[place].merge(store.mean_probabilities(), on=["layer", "neuron"], how="left")
+    order = ["probability", "congruence"] if place == 1 else ["congruence"]
+    best = likely.sort_values(by=order, ascending=False, kind="stable").to_dict("records")[0]
     return NeuronId(int(best["layer"]), int(best["neuron"]))
 
 

@@ -21,9 +21,14 @@ const focusSearch = () => {
 const toSearch = () => {
   if (focusSearch()) return;
   document.querySelector(".st-key-nt-trail a")?.click();
+  // The field comes first and its text after it, which would undo the selection of the text.
   const until = Date.now() + 8000;
+  let last = null, same = 0;
   const wait = setInterval(() => {
-    if (focusSearch() || Date.now() > until) clearInterval(wait);
+    const value = document.querySelector(SEARCH)?.value ?? null;
+    same = value !== null && value === last ? same + 1 : 0;
+    last = value;
+    if (same >= 3 && focusSearch() || Date.now() > until) clearInterval(wait);
   }, 50);
 };
 
@@ -84,6 +89,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const listen = (event) => {
     if (act(event)) { event.preventDefault(); event.stopPropagation(); }
   };
+  // One at a time, whatever is drawn anew: two would open the help and close it again.
+  document.removeEventListener("keydown", window.ntKeyListener, true);
+  window.ntKeyListener = listen;
   document.addEventListener("keydown", listen, true);
-  return () => document.removeEventListener("keydown", listen, true);
+  return () => {
+    document.removeEventListener("keydown", listen, true);
+    if (window.ntKeyListener === listen) window.ntKeyListener = undefined;
+  };
 }

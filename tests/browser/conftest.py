@@ -43,7 +43,9 @@ def address(demo_runs: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(demo_runs: Path) -> Iterator[Browser]:
+    """Chromium, started after the job has run: both drive an event loop of their own in this thread."""
+    del demo_runs
     with chromium() as found:
         yield found
 

@@ -96,8 +96,24 @@ def _axis(title: str, n: int, step: float, palette: Palette, **more: Any) -> alt
     )  # fmt: skip
 
 
+def _end(limit: float) -> str:
+    return number(limit, 2 if limit < 0.1 else 1 if limit < 1 else 0)
+
+
+def legend_html(limit: float, palette: Palette) -> str:
+    """The signed scale as a bar of HTML with its ends named.
+
+    A chart's own gradient is found by the page's address, and is lost when a click changes that.
+    """
+    end = _end(limit)
+    return (
+        f'<span class="nt-signed">−{end} lowers <i style="background:linear-gradient(to right,'
+        f'{",".join(palette.signed)})"></i> raises +{end}</span>'
+    )
+
+
 def _legend(limit: float) -> alt.Legend:
-    end = number(limit, 2 if limit < 0.1 else 1 if limit < 1 else 0)
+    end = _end(limit)
     return alt.Legend(
         title=None, orient="bottom", direction="horizontal", gradientLength=150, gradientThickness=8,
         values=[-limit, limit], titleLimit=0, offset=6, labelFontSize=12, labelLimit=0,
@@ -118,11 +134,12 @@ def heads_figure(
     limit: float,
     palette: Palette,
     clickable: bool = False,
+    legend: bool = True,
     description: str = "Contribution of each head, layer down, head across.",
 ) -> alt.LayerChart:
     """The heatmap of `heads_rows`; colours run from −`limit` (lowers) to `limit` (raises).
 
-    `clickable` gives it the selection `PICK`.
+    `clickable` gives it the selection `PICK`; without `legend` the page draws `legend_html`.
     """
     step = cell_height(n_layers)
     x = alt.X(
@@ -140,7 +157,9 @@ def heads_figure(
     def of(*roles: str) -> alt.Chart:
         return base.transform_filter(alt.FieldOneOfPredicate(field="role", oneOf=list(roles)))
 
-    colour = alt.Color("value:Q", scale=signed_scale(limit, palette), legend=_legend(limit))
+    colour = alt.Color(
+        "value:Q", scale=signed_scale(limit, palette), legend=_legend(limit) if legend else None
+    )
     # The last layer takes clicks and hovering for all that lies under it.
     touch = of("cell", "far").mark_rect(opacity=0, cursor="pointer" if clickable else "default")
     if clickable:

@@ -140,7 +140,7 @@ def _one(page: Page, limits: LiveScales, named: tuple[HeadId, ...]) -> None:
     left, middle, right = st.columns([31, 36, 29], gap="large")
     with left:
         live_panels.heads(store, side, limits, page.head, page.by_model)
-        live_panels.heads_note(side)
+        live_panels.heads_note(side, limits)
     with middle:
         live_panels.parts(store, side, named)
         live_panels.prediction(side)
@@ -165,7 +165,7 @@ def _two(page: Page, limits: LiveScales, named: tuple[HeadId, ...]) -> None:
             live_panels.heads(store, side, limits, page.head, page.by_model, name)
     with row[2]:
         live_compare.heads(store, a, b, limits)
-    live_panels.heads_note(a)
+    live_panels.heads_note(a, limits)
     row = st.columns(3, gap="large")
     for column, (name, side) in zip(row, page.named, strict=False):
         with column:
@@ -194,11 +194,11 @@ def _more(page: Page) -> None:
     with left:
         if head is not None:
             live_more.attention(page.store, page.named, head)
+        live_more.explanations(page.store, page.named)
     with right:
         if page.by_model and live_more.effects_asked(page.removal):
             for name, side in page.named:
                 live_more.effects(page.store, side, page.removal.kind, name)
-    live_more.explanations(page.store, page.named)
 
 
 def draw(page: Page, places: Inputs, body: DeltaGenerator) -> None:

@@ -37,7 +37,8 @@ def heads(store: Store, a: Side, b: Side, limits: LiveScales) -> None:
         help=define("Contribution", store.manifest) + " Here: B's less A's.",
         caption="Contribution in B less that in A, now.",
         alt_text="What each head adds in B less what it adds in A, layer down, head across.",
-        n_layers=n_layers, n_heads=n_heads, limit=limits.heads, clickable=False,
+        on_screen=(("legend", False),), n_layers=n_layers,
+        n_heads=n_heads, limit=limits.heads, clickable=False,
     )  # fmt: skip
 
 

@@ -16,14 +16,25 @@ from explorer.core.store import Store
 from explorer.resources.live_pushing import Pushing, pushing
 from explorer.resources.live_values import LiveValue
 from explorer.resources.presets import Preset, presets, surprise
+from explorer.selection import Selection
 
-_SURPRISED = "live-surprised"
+_SURPRISED, _SEE = "live-surprised", "live-see"
 
 
 def _open(preset: Preset) -> None:
     forget_edits()
     selection.choose(**preset.fields())
+    st.session_state[_SEE] = preset
     frame_changes()
+
+
+def what_to_see(chosen: Selection) -> str:
+    """What to look at in the example that was opened; empty once another prompt or neuron is shown."""
+    preset: Preset | None = st.session_state.get(_SEE)
+    if preset is None:
+        return ""
+    same = (chosen.neuron, chosen.text, chosen.text2) == (preset.neuron, preset.text, preset.text2)
+    return preset.see if same and preset.prompt in (None, chosen.prompt) else ""
 
 
 def _surprise(store: Store) -> None:
@@ -38,7 +49,7 @@ def examples(store: Store) -> None:
     box: Any = st.popover("Examples", key="live-examples", on_change="rerun",
                           help="Prompts worth looking at, each with what to see")  # fmt: skip
     if box.open:
-        with box:
+        with box, st.container(key="live-example-list", gap=None):
             for place, preset in enumerate(presets(store)):
                 st.button(plain_markdown(preset.title), key=f"live-example-{place}",
                           on_click=_open, args=(preset,), width="stretch")  # fmt: skip
@@ -62,7 +73,7 @@ def pushing_menu(store: Store, value: LiveValue | None) -> None:
                           help="The neurons that push this prediction most, of any layer")  # fmt: skip
     if not box.open:
         return
-    with box:
+    with box, st.container(key="live-push-list", gap="xxsmall"):
         if value is None or not value.next_tokens:
             st.caption("This comes with the model.")
             return

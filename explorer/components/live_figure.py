@@ -94,6 +94,7 @@ def live_figure(
     alt_text: str,
     controls: Callable[[], None] | None = None,
     pick: tuple[str, Callable[[dict[str, Any]], None]] | None = None,
+    on_screen: tuple[tuple[str, Any], ...] = (),
     **shape: Any,
 ) -> None:
     """Draw `draw(rows, palette=..., **shape)` under a heading, with downloads and a table of `data`.
@@ -101,7 +102,7 @@ def live_figure(
     All marks of the chart read `rows`, its only table; `shape` holds what its specification depends
     on and nothing that changes with a keystroke. `alt_text` neither. `title` and `caption` are
     markdown: escape what is not ours. `pick` names the chart's selection, and what is done with a
-    mark that is clicked.
+    mark that is clicked; `on_screen` changes `shape` for the page alone, not for files.
     """
     collect(title, data)
     with st.container(key=f"nt-figure-{key}", gap=None):
@@ -115,7 +116,9 @@ def live_figure(
         if as_table:
             st.dataframe(data, hide_index=True, key=f"{key}-table")
             return
-        spec = _specification(draw, tuple(rows.columns), current_palette(), tuple(shape.items()))
+        spec = _specification(
+            draw, tuple(rows.columns), current_palette(), (*shape.items(), *on_screen)
+        )
         drawn = copy.deepcopy(spec) | {"datasets": {_ROWS: rows}}
         st.vega_lite_chart(spec=drawn, alt=alt_text, width="stretch", **_picking(key, pick))
 

@@ -99,16 +99,18 @@ def heads(
         caption=caption,
         alt_text="What each head adds to the pre-activation, layer down, head across.",
         pick=(live_heads.PICK, _click) if clickable else None,
-        n_layers=n_layers, n_heads=n_heads, limit=limits.heads, clickable=clickable,
+        on_screen=(("legend", False),), n_layers=n_layers,
+        n_heads=n_heads, limit=limits.heads, clickable=clickable,
     )  # fmt: skip
 
 
-def heads_note(side: Side) -> None:
-    """What the marks mean, and why the last layers are dots."""
+def heads_note(side: Side, limits: LiveScales) -> None:
+    """The scale, what the marks mean, and why the last layers are dots."""
     n_layers = side.now.heads.shape[0]
-    marks = "● active" + (" &emsp; ✕ switched off" if side.removal else "")
+    marks = "● active" + (" &ensp; ✕ off" if side.removal else "")
     note = live_heads.unreachable_note(n_layers, side.now.n_reaching_layers)
-    st.html(f'<p class="nt-small nt-marks">{marks} &emsp; {html.escape(note)}</p>')
+    scale = live_heads.legend_html(limits.heads, current_palette())
+    st.html(f'<p class="nt-small nt-marks">{scale} &ensp; {marks} &ensp; {html.escape(note)}</p>')
 
 
 def mlps_by_layer(side: Side) -> bool:

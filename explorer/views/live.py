@@ -185,6 +185,8 @@ def _live(store: Store) -> None:
     line = _status_line(status, seconds, value is not None and not by_model)
     inputs.status.html(f'<p class="nt-status" role="status">{line}</p>')
     with remarks:
+        if see := live_examples.what_to_see(chosen):
+            frame.note(f"<b>Look:</b> {html.escape(see)}")
         if (words := live_inputs.neuron_note()) is not None:
             frame.note(html.escape(words))
         if status.state in ("failed", "missing", "asks"):

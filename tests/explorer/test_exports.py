@@ -19,10 +19,11 @@ from explorer.charts.export import PNG_WIDTH, to_svg
 from explorer.charts.style import DARK
 from explorer.components.chips import plain_markdown, unmarked
 from explorer.core.store import Store
-from explorer.core.types import NeuronId
+from explorer.core.types import HeadId, NeuronId
 from explorer.resources import models
 from tests.explorer.live_page import write_live_store
 from tests.explorer.page_reader import open_page
+from tests.explorer.seeded_channels import PLANTED_RECEIVER, PLANTED_SOURCE
 from tests.explorer.seeded_effects import TWICE_EXPLAINED
 
 STORED = {
@@ -122,6 +123,18 @@ def test_every_stored_figure_can_be_taken_away(
     assert (
         n_drawn >= {"tokens": 2, "neuron": 4, "head": 3, "map": 1, "findings": 5, "about": 0}[view]
     )
+
+
+@pytest.mark.parametrize(("tab", "n_least"), [("heads", 1), ("components", 3)])
+def test_every_figure_of_the_channels_can_be_taken_away(
+    tab: str, n_least: int, seeded: Store, taken: Taken, titles: dict[str, str]
+) -> None:
+    source, receiver = HeadId(*PLANTED_SOURCE), HeadId(*PLANTED_RECEIVER)
+    open_page("channels", tab=tab, src=str(source), dst=str(receiver), **_pair(seeded))
+    assert set(titles) == set(taken)
+    for files in taken.values():
+        _check(files, drawn="svg" in files)
+    assert sum("svg" in files for files in taken.values()) >= n_least
 
 
 @pytest.fixture(scope="module")

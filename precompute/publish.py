@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from explorer.core.model import library_versions
 from explorer.core.runs import short_name
@@ -52,8 +51,8 @@ def _shifted(table: pa.Table, first: int) -> pa.Table:
     at = table.schema.get_field_index("prompt")
     if at < 0:
         return table
-    ids = pc.add(table.column(at).cast(pa.int32()), pa.scalar(first, pa.int32()))
-    return table.set_column(at, "prompt_id", ids)
+    ids = table.column(at).to_numpy() + first
+    return table.set_column(at, "prompt_id", pa.array(ids, pa.int32()))
 
 
 def prompt_tables(shards: Shards) -> Tables:

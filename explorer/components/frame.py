@@ -88,7 +88,9 @@ def _trail(step: str, chosen: Selection) -> None:
 
 def _choose_run(key: str) -> None:
     # Another run may be of another model: what was chosen in this one need not exist there.
-    selection.choose(run=st.session_state[key], neuron=None, head=None, prompt=None, pos=None)
+    selection.choose(
+        run=st.session_state[key], neuron=None, head=None, prompt=None, pos=None, pos2=None, off=None
+    )
 
 
 def run_labels(runs: tuple[RunInfo, ...]) -> dict[str, str]:

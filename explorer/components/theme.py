@@ -23,4 +23,6 @@ def current_palette() -> Palette:
 def apply_style() -> None:
     """Put the style sheet on the page. Every page does this once, through the frame."""
     sheet = _STYLE_SHEET.read_text(encoding="utf-8")
-    st.html(f"<style>{style_variables()}\n{sheet}</style>")
+    # Menus lie outside the app's own element, which alone knows the theme.
+    scheme = "dark" if st.context.theme.type == "dark" else "light"
+    st.html(f"<style>:root{{color-scheme:{scheme}}}{style_variables()}\n{sheet}</style>")

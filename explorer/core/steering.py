@@ -52,12 +52,14 @@ class Axis:
 def axis_values(
     activations: Float[Tensor, " prompt"], n_values: int, reach: float = 3.0
 ) -> tuple[float, ...]:
-    """Evenly spaced values, `reach` standard deviations to either side of the mean over prompts."""
+    """Evenly spaced values around the mean over prompts: `reach` standard deviations to either side, or
+    as far as 0 (the component removed) where that is farther."""
     if n_values < 2 or len(activations) < 2:
         raise ValueError(f"expected two values and two prompts at least, got {n_values}")
     own = activations.double()
-    half = max(reach * float(own.std()), 1e-6)
-    return tuple(np.linspace(float(own.mean()) - half, float(own.mean()) + half, n_values).tolist())
+    mean = float(own.mean())
+    half = max(reach * float(own.std()), abs(mean), 1e-6)
+    return tuple(np.linspace(mean - half, mean + half, n_values).tolist())
 
 
 @dataclass(frozen=True)

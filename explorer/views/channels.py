@@ -8,16 +8,18 @@ from typing import Any
 
 import streamlit as st
 
-from explorer.components import channel_components, channel_heads, frame, model_wait
+from explorer.components import channel_components, channel_heads, frame, laundry_panel, model_wait
 from explorer.components.channel_dial import dial
 from explorer.components.channel_inputs import tab_input
 from explorer.components.link_check import own_token
 from explorer.components.live_panels import apply_style
+from explorer.core.composition_modes import Mode
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources import models
 from explorer.resources.channel_parts import first_fed
 from explorer.resources.channel_tables import (
+    ChannelMap,
     best_component,
     channel_map,
     fill_command,
@@ -31,7 +33,7 @@ from explorer.selection import Selection
 _NAMES = ("tab", "mode", "src", "dst", "matrix", "comp", "token", "neuron", "text", "prompt", "edit",
           "strength", "items")  # fmt: skip
 _TITLE = "Which heads talk to each other?"
-_TABS = ("heads", "components")
+_TABS = ("heads", "components", "laundry")
 
 
 def _first_neuron(store: Store, src: HeadId, comp: int, neuron: NeuronId | None) -> dict[str, Any]:
@@ -88,6 +90,14 @@ def _empty(store: Store) -> None:
     )
 
 
+def _answer(store: Store, found: ChannelMap, tab: str, mode: Mode, dst: HeadId) -> str:
+    if tab == "laundry":
+        return laundry_panel.answer(store)
+    if tab == "heads":
+        return channel_heads.answer(found)
+    return channel_components.answer(receiver(store, mode, dst), mode, dst)
+
+
 def _style() -> None:
     sheet = Path(channel_heads.__file__).with_name("channels.css").read_text(encoding="utf-8")
     st.html(f"<style>{sheet}</style>")
@@ -107,14 +117,12 @@ def render() -> None:
     tab = chosen.tab if chosen.tab in _TABS else _TABS[0]
     top, tabs = st.columns([70, 30], vertical_alignment="bottom")
     with top:
-        answer = (
-            channel_heads.answer(found)
-            if tab == "heads"
-            else channel_components.answer(receiver(store, mode, dst), mode, dst)
-        )
-        frame.question(_TITLE, answer)
+        frame.question(_TITLE, _answer(store, found, tab, mode, dst))
     with tabs, st.container(horizontal=True, horizontal_alignment="right"):
         tab_input(_TABS, tab)
+    if tab == "laundry":
+        laundry_panel.laundry_tab(store)
+        return
     if tab == "heads":
         channel_heads.heads_tab(store, found, src, dst)
         return

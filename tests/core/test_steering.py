@@ -29,6 +29,7 @@ from explorer.core.steering import (
     steering_grid,
 )
 from explorer.core.steps import finish
+from explorer.core.task_dials import dialled_answers
 from explorer.core.task_runs import judge
 from explorer.core.task_scores import attention_gap, inhibition_scores, receiver_gaps
 from explorer.core.task_seen import UNKNOWN
@@ -194,6 +195,25 @@ def test_progress_counts_every_point(speaking: ComponentDials) -> None:
     assert steps == [(i, 5) for i in range(1, 6)]
 
 
+# --- dials ------------------------------------------------------------------------------------
+
+
+def test_dialled_answers_are_those_of_each_prompt_alone(speaking: ComponentDials) -> None:
+    prompts = undecided(10)
+    found = finish(dialled_answers(speaking, prompts, [(SENDER, 0, -1.0)], chunk=3))
+    plain = finish(dialled_answers(speaking, prompts, [], chunk=4))
+    for row, p in enumerate(prompts):
+        alone = speaking.clean([p.token_ids], 0)
+        turned = judge(alone.edited([ComponentEdit(SENDER, 0, scale=-1.0)]).logits, [p])
+        clean = judge(alone.edited([]).logits, [p])
+        assert found.dialled.winners[row] == turned.winners[0]
+        assert found.clean.winners[row] == plain.dialled.winners[row] == clean.winners[0]
+        own = float(alone.activations(SENDER)[0, 0])
+        assert found.activations[row, 0] == pytest.approx(own, abs=1e-5)
+    # Turned round, the channel names the other pole: every answer changes.
+    assert (found.dialled.winners != found.clean.winners).all()
+
+
 # --- steering ---------------------------------------------------------------------------------
 
 
@@ -258,6 +278,8 @@ def test_halves_split_each_place_evenly() -> None:
 def test_values_lie_around_what_the_component_does() -> None:
     found = axis_values(torch.tensor([1.0, 2.0, 3.0]), 5)
     assert found == pytest.approx((-1.0, 0.5, 2.0, 3.5, 5.0))
+    steady = axis_values(torch.tensor([2.0, 2.0, 2.01]), 3)  # to its removal, and as far beyond
+    assert steady == pytest.approx((0.0, 2.0033, 4.0067), abs=1e-3)
     with pytest.raises(ValueError, match="two values"):
         axis_values(torch.tensor([1.0, 2.0]), 1)
 

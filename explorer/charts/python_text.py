@@ -41,6 +41,11 @@ class PythonView:
     target: int | None = None
     min_head: float | None = None
     min_neuron: float | None = None
+    mode: str = "Q"
+    src: HeadId | None = None
+    dst: HeadId | None = None
+    matrix: str = "OV"
+    comp: int = 0
 
 
 def _open(view: PythonView) -> list[str]:
@@ -149,13 +154,25 @@ def _about(view: PythonView) -> list[str]:
 
 
 def _channels(view: PythonView) -> list[str]:
-    return [
-        *_open(view),
-        "composition = store.sql('SELECT * FROM composition ORDER BY mode, score DESC')",
-        "components = store.sql('SELECT * FROM head_components ORDER BY ALL')",
-        "reads = store.sql('SELECT * FROM component_composition ORDER BY mode, score DESC')",
-        "print(composition, components, reads, sep='\\n\\n')",
+    heads = [
+        (name, head) for name, head in (("src", view.src), ("dst", view.dst)) if head is not None
     ]
+    lines = [
+        *(_with_units(view, *heads) if heads else _open(view)),
+        f"composition = store.composition({view.mode!r})",
+        "print(composition)",
+    ]
+    if view.src is not None:
+        lines += [
+            f"values = store.singular_values(src, {view.matrix!r})",
+            f"tokens = store.component_tokens(src, {view.matrix!r}, {view.comp!r})",
+            "print(values, tokens, sep='\\n\\n')",
+        ]
+        if view.matrix == "OV":
+            lines.append(f"neurons = store.component_neurons(src, {view.comp!r})")
+    if view.dst is not None:
+        lines.append(f"reads = store.component_composition({view.mode!r}, dst)")
+    return lines
 
 
 def _prompt(view: PythonView) -> list[str]:

@@ -17,6 +17,7 @@ from explorer.charts.python_text import PythonView, python_text
 from explorer.components.copy_link import BUTTON_CSS
 from explorer.components.link_check import split_of
 from explorer.core.store import Store
+from explorer.resources.channel_tables import read_matrix, read_mode
 from explorer.resources.live_values import token_of
 from explorer.resources.models import model_source
 from explorer.resources.stores import current_runs
@@ -100,6 +101,11 @@ def view_of(store: Store, page: str, chosen: Selection) -> PythonView:
         target=chosen.target,
         min_head=chosen.min_head,
         min_neuron=chosen.min_neuron,
+        mode=read_mode(chosen.mode),
+        src=chosen.src,
+        dst=chosen.dst,
+        matrix=read_matrix(chosen.matrix),
+        comp=chosen.comp or 0,
     )
 
 

@@ -89,7 +89,13 @@ def _trail(step: str, chosen: Selection) -> None:
 def _choose_run(key: str) -> None:
     # Another run may be of another model: what was chosen in this one need not exist there.
     selection.choose(
-        run=st.session_state[key], neuron=None, head=None, prompt=None, pos=None, pos2=None, off=None
+        run=st.session_state[key],
+        neuron=None,
+        head=None,
+        prompt=None,
+        pos=None,
+        pos2=None,
+        off=None,
     )
 
 
@@ -200,8 +206,8 @@ def page(
     if chosen.big == 1:
         st.html(_PRESENTATION)
     offer_new_run(run)
-    for text in (*notes, *found):
-        note(chips.emphasised(text))
+    if notes or found:
+        note("<br>".join(map(chips.emphasised, (*notes, *found))))
     if step != "tokens":  # there the strip stands under the search
         guide_strip(store, step, chosen)
     return store, chosen

@@ -53,6 +53,11 @@ def _card(place: int, one: Found) -> None:
             link("live", "Live →", **{**clear, **pair, "prompt": one.prompt})
 
 
+def _kept(text: str) -> str:
+    """Text whose percentages are not broken over two lines."""
+    return text.replace(" %", "\u00a0%")
+
+
 def _examples(store: Store) -> None:
     examples = found_presets(str(store.manifest.get("weights_sha256")))[:_N_EXAMPLES]
     if not examples:
@@ -61,7 +66,7 @@ def _examples(store: Store) -> None:
     for place, (column, one) in enumerate(zip(st.columns(len(examples)), examples, strict=True)):
         with column, st.container(key=f"nt-card-live-{place}", gap="small", height="stretch"):
             link("live", f"{plain_markdown(one.title)} →", **one.fields())
-            st.html(f'<p class="nt-card-line">{html.escape(one.see)}</p>')
+            st.html(f'<p class="nt-card-line">{html.escape(_kept(one.see))}</p>')
 
 
 def gallery(store: Store) -> None:

@@ -21,6 +21,7 @@ from explorer.core.schema import arrow_schema, write_store
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources import flow_values, models
+from explorer.resources.channel_parts import token_sides
 from explorer.resources.head_removals import QUANTITIES, removals
 from explorer.resources.head_words import prompt_texts
 from explorer.resources.live_removal import without_heads
@@ -114,6 +115,22 @@ def test_map_gives_every_measure(seeded: Store) -> None:
 def test_findings_gives_the_correlation_with_its_interval(seeded: Store) -> None:
     names = _run(seeded, "findings", Selection(kind="zero-last"))
     assert names["correlation"] == removals_of(seeded, "zero-last").agreement(active=False).pearson
+
+
+@pytest.mark.parametrize("matrix", ["OV", "QK"])
+def test_channels_gives_scores_and_the_components_tokens(seeded: Store, matrix: str) -> None:
+    rows = seeded.composition("K")
+    src, dst = (
+        HeadId(int(rows[f"{end}_layer"][0]), int(rows[f"{end}_head"][0])) for end in ("src", "dst")
+    )
+    chosen = Selection(mode="K", src=src, dst=dst, matrix=matrix, comp=1)
+    names = _run(seeded, "channels", chosen)
+    assert names["composition"]["score"].tolist() == rows["score"].tolist() != []
+    sides = token_sides(seeded, src, matrix, 1)
+    shown = [value for side in sides.values() for value in side["value"]]
+    assert sorted(names["tokens"]["value"]) == sorted(shown) != []
+    assert len(names["reads"]) == len(seeded.component_composition("K", dst))
+    assert ("neurons" in names) == (matrix == "OV")
 
 
 # --- the model ----------------------------------------------------------------------------------

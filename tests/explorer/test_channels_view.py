@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.channel_tables import channel_map, first_pair, receiver
+from explorer.selection import Selection, parse
 from tests.explorer.page_reader import (
     chart,
     html_of,
@@ -264,3 +265,18 @@ def test_the_head_page_divides_the_contribution(seeded: Store) -> None:
         assert sum(bars["part"].tolist()) == pytest.approx(total, abs=1e-5)
         links = [m.value for m in app.markdown]
         assert any(m.startswith("Component") and "on Channels" in m for m in links)
+
+
+@pytest.mark.parametrize("strength", [-4.0, -0.25, 0.0, 22.5, 100.0])
+def test_a_dial_in_a_link_comes_back_as_it_was(strength: float) -> None:
+    chosen = Selection(tab="components", mode="K", src=SOURCE, dst=RECEIVER, matrix="QK", comp=3,
+                       edit="set-all", strength=strength, items=5)  # fmt: skip
+    assert parse(chosen.to_query()) == (chosen, ())
+
+
+def test_hostile_channels_in_a_link_are_told_not_raised() -> None:
+    bad = {"tab": "x", "mode": "q", "src": "L1N1", "dst": "'", "matrix": "OV;", "comp": "-1",
+           "edit": "scale", "strength": "nan", "items": "1e9"}  # fmt: skip
+    found, notes = parse(bad)
+    assert found == Selection()
+    assert len(notes) == len(bad)

@@ -69,7 +69,7 @@ def _label(sentence: Sentence) -> str:
     filled = sentence.template.format(
         A="A", B="B", S="A", T="B", o="thing", p="place", all="…", rest="…"
     )
-    return f"{filled} …  ({sentence.group})"
+    return f"{sentence.group[:1].upper()}{sentence.group[1:]}: {filled} …"
 
 
 def _sentence_input(sentences: tuple[Sentence, ...], n: int) -> Sentence:

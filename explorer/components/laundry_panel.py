@@ -32,7 +32,8 @@ _ASKS = {
 }
 _RULE = (
     "Right: the answer outscores the other items (or the other name), so that guessing gets 1/n, drawn "
-    "dashed. Bars: 95 % Wilson intervals. The tasks are those of Merullo, Eickhoff and Pavlick 2024; the "
+    "dashed. Bars: 95 % Wilson intervals, for independent prompts: ours share words and templates, so that "
+    "they are somewhat narrow. The tasks are those of Merullo, Eickhoff and Pavlick 2024; the "
     "sentences and this rule are ours."
 )
 

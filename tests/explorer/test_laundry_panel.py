@@ -244,7 +244,7 @@ def test_where_the_model_cannot_do_the_task_no_mechanism_is_shown(
     assert "Fit steering" in [b.label for b in app.button]
     chart(app, "Probability of each item")
     (sentence,) = [box for box in app.selectbox if box.label == "Sentence"]
-    bad = next(o for o in sentence.options if o.endswith("(new template and words)"))
+    bad = next(o for o in sentence.options if o.startswith("New template and words"))
     sentence.select(bad)
     app.run()
     assert "Settings have changed since this run" in text_of(app)

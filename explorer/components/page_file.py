@@ -13,8 +13,6 @@ from explorer.core.store import Store
 from explorer.resources.neuron_tables import studied_row
 from explorer.selection import Selection
 
-_HELP = "One file to send by mail: no network, no scripts. It is drawn when you click."
-
 
 def offer_page_file(step: str, store: Store, chosen: Selection) -> None:
     """A download of the page `step` as one HTML file; nothing on pages that are no neuron's or head's."""
@@ -33,4 +31,4 @@ def offer_page_file(step: str, store: Store, chosen: Selection) -> None:
     else:
         return
     st.download_button("HTML page, self-contained", make, f"{name}.html", "text/html",
-                       key="nt-page-file", on_click="ignore", type="tertiary", help=_HELP)  # fmt: skip
+                       key="nt-page-file", on_click="ignore", type="tertiary")  # fmt: skip

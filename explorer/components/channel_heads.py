@@ -150,9 +150,12 @@ def _card(store: Store, mode: Mode, src: HeadId, dst: HeadId) -> None:
     component = _channel(store, mode, src, dst)
     with st.container(key="nt-card-links", horizontal=True, gap="small"):
         best = best_component(receiver(store, mode, dst), src) if component is None else component
+
+        def open_components() -> None:
+            selection.choose(tab="components", comp=best, matrix="OV", strength=None)
+
         # A button: a link to the page itself would leave the address as it was.
-        st.button("Its components →", key="channels-components-of", on_click=selection.choose,
-                  kwargs={"tab": "components", "comp": best, "matrix": "OV", "strength": None})  # fmt: skip
+        st.button("Its components →", key="channels-components-of", on_click=open_components)
         for head in (src, dst):
             frame.link("head", f"{head.label} →", head=head, prompt=None)
     frame.empty(html.escape(

@@ -50,7 +50,7 @@ class Plan:
     """Name-inhibition prompts for each template and order of the names."""
 
 
-FULL = Plan((2, 3, 4, 5, 6, 7, 8), (10, 14, 20), 3, 6, 16)
+FULL = Plan((2, 3, 4, 5, 6, 7, 8), (10, 14, 20), 10, 6, 10)
 BOUNDED = Plan((2, 3, 4, 5, 6, 8), (10, 14, 20), 2, 4, 16)
 _DEAR = 150_000_000
 """Weights in the blocks above which the bounded plan is taken: from GPT-2 medium on."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from explorer.core.errors import CallError, ExplorerError
+from precompute.asking import run_to_end
 from precompute.explainers.openai_calls import Caller, CallSettings, Parameters, complete
 from precompute.explainers.openai_endpoint import KEY_VARIABLE, Endpoint
 from precompute.explainers.openai_faults import LEAVABLE, Fault
@@ -169,7 +170,7 @@ def preflight(config: JobConfig, say: Callable[[str], None]) -> None:
     settings = replace(_settings(config), max_retries=_PREFLIGHT_RETRIES)
     say(f"Trying {settings.model} at {endpoint.base_url} ...")
     try:
-        asyncio.run(_try(endpoint, settings))
+        run_to_end(_try(endpoint, settings))
     except Fault as fault:
         raise _refusal(fault, endpoint, settings.model) from None
     except ExplainerFailure as failure:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from explorer.core.schema import arrow_schema
 from explorer.core.scores import Confusion, bootstrap_interval, other_head_null, shuffle_null
 from explorer.core.types import HeadId, NeuronId
+from precompute.asking import run_to_end
 from precompute.checkpoint import ShardFolder, Tables
 from precompute.explainers.choose import explainers_of
 from precompute.explainers.protocol import (
@@ -277,7 +278,7 @@ def run(
             name = f"shard-{index:06d}"
             found = _kept(job, folder, name)
             if found is None:
-                answers = asyncio.run(_ask_all(explainers, shard, progress.advance))
+                answers = run_to_end(_ask_all(explainers, shard, progress.advance))
                 found = _tables(answers, job.config.seed)
                 folder.save(name, found)
             else:

@@ -42,10 +42,9 @@ def address(demo_runs: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def browser(demo_runs: Path) -> Iterator[Browser]:
-    """Chromium, started after the job has run: both drive an event loop of their own in this thread."""
-    del demo_runs
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, closed after each file: its event loop must not run on under other tests."""
     with chromium() as found:
         yield found
 

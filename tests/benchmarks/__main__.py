@@ -16,6 +16,7 @@ from tests.benchmarks import (
     flow_speed,
     job_speed,
     model_speed,
+    sessions,
 )
 from tests.benchmarks.measure import table
 
@@ -31,6 +32,7 @@ def main() -> int:
         found += flow_speed.rows(Path(folder) / "gpt2-small-shape")
         found += ablation_speed.rows(store)
         found += app_speed.rows(store)
+        found += sessions.rows(store)
     sys.stdout.write(table(found) + "\n")
     return 0
 

@@ -1,0 +1,175 @@
+"""One person on Live over Streamlit's own WebSocket, and a check of all that comes back.
+
+It sends what a browser sends for an edit of the prompt: the state of that field, for its fragment. It
+does not poll as a browser's timers do, and it draws nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Element_pb2 import Element
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+SHOWN = "Shown for the prompt: "
+_N_SAYING = 5
+"""What says its prompt: heads, parts, next tokens, truncation curve, and the strip."""
+_SUCCESS = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
+
+
+Numbers = dict[str, list[float]]
+"""Quantities of a prompt's figures by name, in the order of the rows."""
+
+
+@dataclass
+class Tally:
+    """What some people met together."""
+
+    edits: int = 0
+    checks: int = 0
+    errors: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    numbers: dict[str, Numbers] = field(default_factory=dict)
+
+
+def _said(element: Element) -> tuple[str | None, Numbers]:
+    """The prompt that a sent element says it shows, and its quantities; None where it says none."""
+    kind = element.WhichOneof("type")
+    if kind == "bidi_component" and element.bidi_component.id.endswith("-live-strip"):
+        sent = element.bidi_component
+        data: dict[str, Any] = json.loads(sent.json or sent.mixed.json)
+        return str(data["prompt"]), {}
+    if kind != "vega_lite_chart" or not element.vega_lite_chart.datasets:
+        return None, {}
+    table = pa.ipc.open_stream(element.vega_lite_chart.datasets[0].data.data).read_all()
+    columns = table.to_pydict()
+    texts = [t for c in columns.values() for t in c if isinstance(t, str) and t.startswith(SHOWN)]
+    if not texts:
+        return None, {}
+    assert len(texts) == 1, "one figure says several prompts"
+    # `value`: heads. `probability`: next tokens. `activation`: the curve.
+    quantities = ("value", "probability", "activation")
+    numbers = {
+        name: [v for v in columns[name] if isinstance(v, float)]
+        for name in quantities
+        if name in columns
+    }
+    return texts[0].removeprefix(SHOWN), numbers
+
+
+class Session:
+    """One person at the WebSocket; `hear` checks all that comes."""
+
+    def __init__(self, socket: ClientConnection, tally: Tally) -> None:
+        self.socket, self.tally = socket, tally
+        self.sent_at: dict[str, float] = {}
+        self.shown = ""
+        self._query = self._page = self._widget = self._fragment = ""
+        self._run: dict[tuple[int, ...], tuple[str, Numbers]] = {}
+
+    async def open(self, text: str) -> None:
+        """Open Live on a prompt, and edit on until the model's figures are there."""
+        message = BackMsg()
+        message.rerun_script.page_name = "live"
+        message.rerun_script.query_string = self._query = f"text={text.replace(' ', '+')}"
+        self.sent_at[text] = time.perf_counter()
+        await self.socket.send(message.SerializeToString())
+        for n in range(60):
+            await self.listen(1.0)
+            if self.shown:
+                break
+            if self._widget:
+                await self.edit(f"{text}{' the' * (n + 1)}")
+        assert self.shown, "Live shows no figures"
+
+    async def edit(self, text: str) -> None:
+        """What a browser sends 150 ms after the last key."""
+        message = BackMsg()
+        asked = message.rerun_script
+        asked.query_string, asked.page_script_hash = self._query, self._page
+        asked.fragment_id = self._fragment
+        widget = asked.widget_states.widgets.add()
+        widget.id, widget.string_value = self._widget, text
+        self.sent_at[text] = time.perf_counter()
+        await self.socket.send(message.SerializeToString())
+
+    async def listen(self, seconds: float, until: str | None = None) -> None:
+        """Hear for so long, or until a finished run shows that prompt."""
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0 and (until is None or self.shown != until):
+            try:
+                self.hear(await asyncio.wait_for(self.socket.recv(decode=False), left))
+            except TimeoutError:
+                return
+
+    def hear(self, raw: bytes) -> None:
+        message = ForwardMsg.FromString(raw)
+        kind = message.WhichOneof("type")
+        assert kind != "ref_hash", "the server counts on messages that were never kept"
+        if kind == "new_session":
+            self._page, self._run = message.new_session.page_script_hash, {}
+        elif kind == "page_info_changed":
+            self._query = message.page_info_changed.query_string
+        elif kind == "delta" and message.delta.HasField("new_element"):
+            self._hear_element(message)
+        elif kind == "script_finished" and message.script_finished in _SUCCESS:
+            self._finish()
+        elif kind == "script_finished" and (
+            message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR
+        ):
+            self.tally.errors.append("the script does not compile")
+
+    def _hear_element(self, message: ForwardMsg) -> None:
+        element = message.delta.new_element
+        kind = element.WhichOneof("type")
+        if kind == "exception":
+            self.tally.errors.append(f"{element.exception.type}: {element.exception.message}")
+        elif kind == "text_input" and element.text_input.id.endswith("-live-text"):
+            self._widget, self._fragment = element.text_input.id, message.delta.fragment_id
+        prompt, numbers = _said(element)
+        if prompt is None:
+            return
+        self._run[tuple(message.metadata.delta_path)] = (prompt, numbers)
+        if prompt not in self.sent_at:
+            self.tally.wrong.append(f"another person's prompt: {prompt}")
+
+    def _finish(self) -> None:
+        """A run that was not overtaken by an edit: its figures stand now."""
+        prompts = {prompt for prompt, _ in self._run.values()}
+        if not prompts and not self.shown:
+            return  # The model is still being loaded.
+        if len(prompts) != 1:
+            self.tally.wrong.append(f"figures of the prompts {sorted(prompts)} in one run")
+            return
+        (prompt,) = prompts
+        order = list(self.sent_at)
+        if prompt not in order:
+            return  # Counted where it was heard.
+        if len(self._run) != _N_SAYING:
+            # Streamlit drops what it has not sent yet of a run once the next one begins.
+            if prompt == order[-1]:
+                self.tally.wrong.append(f"{len(self._run)} figures alone of the prompt {prompt}")
+            return
+        if self.shown and order.index(prompt) < order.index(self.shown):
+            self.tally.wrong.append(f"back to an older prompt: {prompt}")
+        self.tally.checks += 1
+        if prompt != self.shown:
+            self.tally.seconds.append(time.perf_counter() - self.sent_at[prompt])
+        self.shown = prompt
+        found: Numbers = {}
+        for _, numbers in self._run.values():
+            found |= numbers
+        self.tally.numbers[prompt] = found
+
+
+def joined(url: str) -> connect:
+    address = url.replace("http://", "ws://") + "/_stcore/stream"
+    return connect(address, subprotocols=["streamlit"], max_size=None)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,193 @@
+"""Ten people edit on Live at once: eight over Streamlit's own WebSocket, two in Chromium.
+
+Every figure says which prompt it was drawn for. Wrong is a figure that says another person's prompt, a
+finished run whose figures do not all say one same prompt, or one that goes back to an older prompt. A
+run that an edit overtakes is let be once its prompts are known to be the person's own. A label could be
+right above wrong numbers, so a fresh server afterwards draws every prompt anew for one person alone, and
+the numbers are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from tests.benchmarks.live_session import SHOWN, Numbers, Session, Tally, joined
+from tests.benchmarks.measure import Row
+from tests.browser.driving import (
+    CHROMIUM,
+    Console,
+    chromium,
+    served,
+    strip_shows,
+    wait_for_model,
+)
+
+_SECONDS = 20.0
+_LABEL = "Prompt: edit it, everything below follows"
+_NAMES = ("Mary", "John", "Anna", "Peter", "Lily", "Tom", "Sara", "Ben", "Lucy", "Max")
+"""One a person: the last two are those in Chromium."""
+_N_SOCKETS = 8
+_PLACES = ("shop", "river", "garden", "school", "park", "house", "lake")
+_DEEDS = ("saw a dog", "found the", "gave it to", "was very", "did not", "said that", "took a", "came", "ran",
+          "had", "could not see", "wanted to")  # fmt: skip
+
+
+def _prompt(name: str, n: int) -> str:
+    """The n-th prompt of a person; no two are alike, of one person (84 of them) or of two."""
+    return f"{name} went to the {_PLACES[n % len(_PLACES)]} and {_DEEDS[n % len(_DEEDS)]}"
+
+
+async def _one_person(
+    url: str, number: int, seconds: float, together: asyncio.Barrier, started: threading.Event
+) -> Tally:
+    async with joined(url) as socket:
+        session = Session(socket, Tally())
+        await session.open(_NAMES[number])
+        session.tally.seconds.clear()
+        session.tally.numbers.clear()
+        session.tally.checks = 0
+        await together.wait()
+        started.set()
+        await session.listen(number / _N_SOCKETS)
+        for n in range(int(seconds)):
+            due = time.perf_counter() + 1
+            await session.edit(_prompt(_NAMES[number], n))
+            session.tally.edits += 1
+            await session.listen(due - time.perf_counter())
+        last = _prompt(_NAMES[number], int(seconds) - 1)
+        await session.listen(30, until=last)
+        if session.shown != last:
+            session.tally.wrong.append(f"the last prompt never came: {last}")
+        return session.tally
+
+
+async def _eight_people(url: str, seconds: float, started: threading.Event) -> list[Tally]:
+    together = asyncio.Barrier(_N_SOCKETS)
+    people = [_one_person(url, i, seconds, together, started) for i in range(_N_SOCKETS)]
+    return list(await asyncio.gather(*people))
+
+
+async def _differing(url: str, found: dict[str, Numbers]) -> list[str]:
+    """Prompts whose numbers are others than those that one person alone gets."""
+    async with joined(url) as socket:
+        alone = Session(socket, Tally())
+        await alone.open("They")
+        for prompt in found:
+            await alone.edit(prompt)
+            await alone.listen(30, until=prompt)
+    return [p for p, numbers in found.items() if not _same(numbers, alone.tally.numbers.get(p))]
+
+
+def _same(a: Numbers, b: Numbers | None) -> bool:
+    return b is not None and a.keys() == b.keys() and all(
+        len(a[k]) == len(b[k]) and np.allclose(a[k], b[k], rtol=1e-4, atol=1e-5, equal_nan=True)
+        for k in a
+    )  # fmt: skip
+
+
+# --- in Chromium ----------------------------------------------------------------------------
+
+_AT_REST = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+_PATIENCE_MS = 10_000
+_ALL_SAY = """(shown) => {
+  const figures = [...document.querySelectorAll("[class*='st-key-nt-figure-live-'] svg.marks")];
+  const said = figures.map((f) => f.querySelector("[aria-label^='Shown for the prompt: ']"));
+  return figures.length === 4 && said.every((s) => s?.getAttribute('aria-label') === shown);
+}"""
+
+
+def _check(page: Page, prompt: str, tally: Tally) -> None:
+    """Once the run has ended, all figures say this prompt; Vega has a second to draw."""
+    tally.checks += 1
+    try:
+        strip = page.locator(f"#strip[data-prompt={json.dumps(prompt)}]")
+        strip.wait_for(timeout=_PATIENCE_MS)
+        page.locator(_AT_REST).wait_for(timeout=_PATIENCE_MS)
+        page.wait_for_function(_ALL_SAY, arg=SHOWN + prompt, timeout=1000)
+    except PlaywrightTimeout:
+        tally.wrong.append(f"in Chromium, not all figures say: {prompt}")
+    tally.errors += page.get_by_test_id("stException").all_inner_texts()
+
+
+def _browse(pages: list[Page], seconds: float, tally: Tally) -> None:
+    """Both people type a prompt over the one before, about once a second."""
+    begin = time.perf_counter()
+    n = 0
+    while time.perf_counter() - begin < seconds:
+        due = time.perf_counter() + 1
+        prompts = [_prompt(name, n) for name in _NAMES[_N_SOCKETS:]]
+        for page, prompt in zip(pages, prompts, strict=True):
+            page.get_by_label(_LABEL, exact=True).select_text()
+            page.keyboard.type(prompt, delay=5)
+            tally.edits += 1
+        for page, prompt in zip(pages, prompts, strict=True):
+            _check(page, prompt, tally)
+        n += 1
+        time.sleep(max(0.0, due - time.perf_counter()))
+
+
+def _ten_people(url: str, seconds: float) -> tuple[list[Tally], Tally]:
+    in_chromium, started = Tally(), threading.Event()
+    with chromium() as browser, ThreadPoolExecutor(1) as thread:
+        pages = [browser.new_page(viewport={"width": 1440, "height": 900}) for _ in range(2)]
+        consoles = [Console(page) for page in pages]
+        for page, name in zip(pages, _NAMES[_N_SOCKETS:], strict=True):
+            page.goto(f"{url}/live?text={name}")
+            wait_for_model(page)
+            strip_shows(page, name)
+        others = thread.submit(lambda: asyncio.run(_eight_people(url, seconds, started)))
+        while not started.wait(0.1):
+            assert not others.done(), others.exception()
+        _browse(pages, seconds, in_chromium)
+        by_socket = others.result()
+    in_chromium.errors += [error for console in consoles for error in console.errors]
+    return by_socket, in_chromium
+
+
+def rows(folder: Path, seconds: float = _SECONDS) -> list[Row]:
+    """The line of the table on a folder with a published run; none, said so, without Chromium."""
+    if CHROMIUM is None:
+        sys.stdout.write("Chromium is missing: ten sessions at once are left out\n")
+        return []
+    with served(folder) as url:
+        by_socket, in_chromium = _ten_people(url, seconds)
+    found = {prompt: numbers for tally in by_socket for prompt, numbers in tally.numbers.items()}
+    with served(folder) as url:
+        differing = asyncio.run(_differing(url, found))
+    tallies = [*by_socket, in_chromium]
+    errors = [error for tally in tallies for error in tally.errors]
+    wrong = [w for t in tallies for w in t.wrong] + [f"other numbers: {p}" for p in differing]
+    for line in errors + wrong:
+        sys.stdout.write(f"{line}\n")
+    took = sorted(second for tally in by_socket for second in tally.seconds)
+    p95 = took[int(0.95 * (len(took) - 1))]
+    sent = sum(tally.edits for tally in by_socket)
+    note = (
+        f"95th percentile {1000 * p95:.0f} ms; errors {len(errors)}, wrong prompts {len(wrong)}; {sent} "
+        f"edits over 8 WebSockets ({sent - len(took)} overtaken), {in_chromium.edits} typed in 2 "
+        f"Chromium; {len(found)} prompts' numbers compared with those of one person alone"
+    )
+    what = f"10 sessions editing at once for {seconds:.0f} s: edit to its run finished"
+    return [Row(what, "", statistics.median(took), None, "errors 0, wrong prompts 0", note)]
+
+
+if __name__ == "__main__":
+    from tests.benchmarks.measure import table
+
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--seconds", type=float, default=_SECONDS)
+    chosen = options.parse_args()
+    sys.stdout.write(table(rows(chosen.folder, chosen.seconds)) + "\n")

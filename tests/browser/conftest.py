@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from precompute.__main__ import main
 from tests.browser.driving import CHROMIUM, DEMO, chromium, served, small_corpus
@@ -22,6 +22,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             "Chromium is missing: tests/browser was left out; install chromium"
         )
+
+expect.set_options(timeout=30_000)
+"""Generous: a busy machine draws late, and a test that waits costs nothing where it is quick."""
 
 
 @pytest.fixture(scope="session")

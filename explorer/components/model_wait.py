@@ -17,12 +17,16 @@ def is_coming(status: ModelStatus) -> bool:
     return status.state in ("loading", "waiting")
 
 
-def status_line(status: ModelStatus) -> str:
-    """The state of the model as a line of HTML."""
+def status_line(
+    status: ModelStatus, seconds: float | None = None, *, stored_shown: bool = False
+) -> str:
+    """The state of the model as a line of HTML; `seconds` is what its last run took."""
     name = html.escape(status.name)
     if status.state == "ready":
-        return f'<span class="nt-light ready">●</span>{name} ready'
-    words = f"Loading {name}, once." if is_coming(status) else f"{name} is not loaded"
+        last = f" · last run {seconds:.2f} s" if seconds is not None else ""
+        return f'<span class="nt-light ready">●</span>{name} ready{last}'
+    meanwhile = " Stored values shown meanwhile." if stored_shown else ""
+    words = f"Loading {name}, once.{meanwhile}" if is_coming(status) else f"{name} is not loaded"
     return f'<span class="nt-light">○</span>{words}'
 
 

@@ -18,6 +18,7 @@ from explorer.components import frame, live_body, live_examples, live_inputs, li
 from explorer.components.chips import token_chip
 from explorer.components.live_link import check_link, note_missing_prompt, position_note
 from explorer.components.live_state import follow_edit
+from explorer.components.model_wait import await_model, is_coming, status_line, trouble
 from explorer.core.errors import ExplorerError
 from explorer.core.store import Store
 from explorer.core.types import ABLATION_KINDS, NeuronId
@@ -70,41 +71,9 @@ def _why_none(status: ModelStatus, request: LiveRequest) -> str:
     """What stands where there are no figures."""
     if not request.text or status.state == "ready":
         return "Type a word."
-    if status.state in ("loading", "waiting"):
+    if is_coming(status):
         return "The figures of this prompt come with the model."
     return "No values are stored for this prompt and neuron."
-
-
-def _status_line(status: ModelStatus, seconds: float | None, stored_shown: bool) -> str:
-    name = html.escape(status.name)
-    if status.state == "ready":
-        last = f" · last run {seconds:.2f} s" if seconds is not None else ""
-        return f'<span class="nt-light ready">●</span>{name} ready{last}'
-    if status.state in ("loading", "waiting"):
-        meanwhile = " Stored values shown meanwhile." if stored_shown else ""
-        return f'<span class="nt-light">○</span>Loading {name}, once.{meanwhile}'
-    return f'<span class="nt-light">○</span>{name} is not loaded'
-
-
-def _trouble(store: Store, status: ModelStatus) -> None:
-    """What keeps the model away, and the way out of it."""
-    if status.state == "asks":
-        frame.note(
-            f"Live needs the model. The run names <b>{html.escape(status.message)}</b>, which is no "
-            "folder here. It may be a model of the Hugging Face hub; loading it may download it."
-        )
-        st.button("Load it", key="live-fetch", on_click=models.fetch, args=(store,))
-        return
-    frame.note(f"Live needs the model: {html.escape(status.message)}")
-    if status.state == "failed":
-        st.button("Try again", key="live-retry", on_click=models.fetch, args=(store,))
-
-
-@st.fragment(run_every=1.0)
-def _await_model(store: Store) -> None:
-    """Draws nothing; has the page drawn anew once the model has come or failed."""
-    if models.model_status(store).state not in ("loading", "waiting"):
-        st.rerun()
 
 
 def _value(
@@ -182,15 +151,14 @@ def _live(store: Store) -> None:
     # Every piece keeps its place whatever is shown, so that the browser redraws none from nothing.
     remarks, body = st.container(), st.container(key="live-body")
     value, seconds = _value(store, request, stored, by_model) if request.text else (None, None)
-    line = _status_line(status, seconds, value is not None and not by_model)
+    line = status_line(status, seconds, stored_shown=value is not None and not by_model)
     inputs.status.html(f'<p class="nt-status" role="status">{line}</p>')
     with remarks:
         if see := live_examples.what_to_see(chosen):
             frame.note(f"<b>Look:</b> {html.escape(see)}")
         if (words := live_inputs.neuron_note()) is not None:
             frame.note(html.escape(words))
-        if status.state in ("failed", "missing", "asks"):
-            _trouble(store, status)
+        trouble(store, status, "Live")
     if value is not None:
         second = _second_value(store, chosen, request) if by_model else None
         values = [value] if second is None else [value, second]
@@ -204,7 +172,7 @@ def _live(store: Store) -> None:
         if by_model:
             get_ready(store)
     live_panels.instead_of_figures("" if value is not None else _why_none(status, request))
-    if value is None and request.text and status.state in ("loading", "waiting"):
+    if value is None and request.text and is_coming(status):
         st.skeleton(height=420)
 
 
@@ -214,5 +182,5 @@ def render() -> None:
     check_link(store, chosen)
     _title(store, chosen)
     _live(store)
-    if models.model_status(store).state in ("loading", "waiting"):
-        _await_model(store)
+    if is_coming(models.model_status(store)):
+        await_model(store)

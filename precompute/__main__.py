@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import duckdb
 
 from explorer.core.errors import CallError, ExplorerError
 from precompute.arguments import config_from
+from precompute.commands import COMMANDS
 from precompute.config import JobConfig
 
 STAGES = {
@@ -78,10 +80,25 @@ def _say(text: str) -> None:
     sys.stderr.write(" ".join(text.splitlines()) + "\n")
 
 
+def _publish(words: list[str]) -> int:
+    path = run_job(config_from(words))
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _action(words: list[str]) -> Callable[[list[str]], int]:
+    """What the call asks for: one of `COMMANDS` by its first word, else the job itself."""
+    if words and words[0] in COMMANDS:
+        return lambda rest: import_module(f"precompute.commands.{words[0]}").run(rest[1:])
+    return _publish
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0 only when the store is published; 2 for a mistake in the call; 1 for the rest."""
+    """Exit status 0 only when the store is published (or the command did what it was asked for); 2 for a
+    mistake in the call; 1 for the rest."""
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        path = run_job(config_from(sys.argv[1:] if argv is None else list(argv)))
+        return _action(words)(words)
     except CallError as error:
         _say(f"error: {error}")
         return 2
@@ -94,8 +111,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, duckdb.Error) as error:
         _say(f"error: {_outside_reason(error)}")
         return 1
-    sys.stdout.write(f"{path}\n")
-    return 0
 
 
 def _outside_reason(error: OSError | duckdb.Error) -> str:

@@ -41,15 +41,15 @@ the published store; look at it with: python -m explorer
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Mistakes become CallError: one line, no usage dump."""
 
     def error(self, message: str) -> Any:
-        raise CallError(f"{message}; see python -m precompute --help")
+        raise CallError(f"{message}; see {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m precompute",
         epilog=_EXAMPLES,
         argument_default=argparse.SUPPRESS,
@@ -181,8 +181,7 @@ def _checked(parse: Any) -> Any:
 
 def config_from(argv: list[str]) -> JobConfig:
     """The checked options of a command line. Raises CallError for a mistake in the call."""
-    for word in argv:
-        _check_text(word)
+    check_texts(argv)
     given = vars(_parser().parse_args(argv))
     preset = PRESETS.get(given.get("preset", ""), {})
     values = {**preset, **given}
@@ -200,12 +199,13 @@ def config_from(argv: list[str]) -> JobConfig:
     return config
 
 
-def _check_text(word: str) -> None:
+def check_texts(argv: list[str]) -> None:
     """Raise CallError for bytes that are no text: a store could not name such a file."""
-    try:
-        word.encode("utf-8")
-    except UnicodeEncodeError as error:
-        shown = word.encode("utf-8", "replace").decode("utf-8")
-        raise CallError(
-            f"{shown} is not UTF-8; rename it, or link to it under another name"
-        ) from error
+    for word in argv:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError as error:
+            shown = word.encode("utf-8", "replace").decode("utf-8")
+            raise CallError(
+                f"{shown} is not UTF-8; rename it, or link to it under another name"
+            ) from error

@@ -36,6 +36,15 @@ examples:
     python -m precompute --model gpt2 --corpus notes.txt --explainer openai \\
         --openai-base-url http://localhost:11434/v1 --openai-model llama3.1:8b --openai-concurrency 2
 
+  on a Ray cluster that is running, as many workers as it has GPUs:
+    python -m precompute --model gpt2-xl --corpus pile.jsonl.gz --engine ray --ray-address auto --device cuda
+
+beside the job (each has its own --help):
+  python -m precompute plan ...       time, memory, disk and cost of a run before it is made
+  python -m precompute status DIR     what is published and what is unfinished
+  python -m precompute clean DIR      remove what is not published
+  python -m precompute verify STORE   check a store, and sampled numbers against the model
+
 The same command again continues an unfinished run. The last line on standard output is the path of
 the published store; look at it with: python -m explorer
 """
@@ -128,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         help="tasks that the model is tried on (default: both)",
     )
     _add_openai(parser)
+    _add_engine(parser)
     add("--device", choices=("auto", "cpu", "cuda"), help="(default: auto)")
     add("--seed", type=int, metavar="N", help="seed of the random neurons (default: 0)")
     add("--force", action="store_true", help="run again even where a finished run exists")
@@ -137,6 +147,40 @@ def _parser() -> argparse.ArgumentParser:
         help="the bundled model's or the paper's layers and counts; explicit flags win",
     )
     return parser
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--engine",
+        choices=("local", "ray"),
+        help="work in this process, or on a Ray cluster (pip install '.[ray]') whose workers each hold "
+        "the model (default: local)",
+    )
+    add(
+        "--ray-address",
+        metavar="auto | HOST:PORT",
+        help="the cluster; auto is one that is running (default: start one on this machine)",
+    )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Ray workers (default: as many as there is room for)",
+    )
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="numbers in which the corpus is read: bfloat16 is faster on a GPU and finds nearly the same "
+        "documents; what it changes is measured and said. The store's numbers are float32 either way "
+        "(default: float32)",
+    )
+    add("--log-json", action="store_true", help="progress as JSON, an object a line")
+    add(
+        "--keep-shards",
+        action="store_true",
+        help="keep what a published run was made of, so that a changed option costs its own stages alone",
+    )
 
 
 def _add_openai(parser: argparse.ArgumentParser) -> None:

@@ -70,6 +70,18 @@ class JobConfig:
     """Tokens after which this call of the job asks the language model nothing more."""
     preset: str | None = None
     """A named set of layers and counts; explicit options win."""
+    engine: str = "local"
+    """Where shards are worked on: in this process, or on a Ray cluster."""
+    ray_address: str | None = None
+    """The cluster; auto is one that is running already, None starts one on this machine."""
+    workers: int | None = None
+    """Ray workers, each with a copy of the model; None is as many as the cluster has room for."""
+    dtype: str = "float32"
+    """Numbers in which the corpus is read; what the store holds is float32 either way."""
+    log_json: bool = False
+    """Progress as JSON, an object a line, instead of bars."""
+    keep_shards: bool = False
+    """Keep the shards of a published run, so that a changed option costs its own stages alone."""
     out: Path = Path("runs")
     """Folder of the stores."""
     force: bool = False
@@ -96,6 +108,10 @@ class JobConfig:
             raise CallError(
                 f"--candidates must be at least --prompts ({self.prompts}), got {self.n_candidates}"
             )
+        if self.workers is not None and self.workers < 1:
+            raise CallError(f"--workers must be 1 or more, got {self.workers}")
+        if self.engine == "local" and (self.workers or self.ray_address):
+            raise CallError("--workers and --ray-address need --engine ray")
         parse_tasks(self.tasks)
         self._check_openai()
 
@@ -138,7 +154,14 @@ class JobConfig:
             "price_in",
             "price_out",
             "max_tokens_spent",
+            "engine",
+            "ray_address",
+            "workers",
+            "log_json",
+            "keep_shards",
         }
+        if self.dtype == "float32":
+            free.add("dtype")
         if "openai" not in parse_explainers(self.explainer):
             free |= {"openai_model", "openai_base_url", "few_shot"}
         return {name: value for name, value in self.options().items() if name not in free}

@@ -66,14 +66,16 @@ def test_help_names_every_flag_and_its_default() -> None:
 
 def test_the_examples_of_help_are_good_calls() -> None:
     text = help_text().split("examples:")[1].replace("\\\n", " ")
-    calls = re.findall(r"python -m precompute (.*)", text)
-    assert len(calls) == 5
+    calls = re.findall(r"python -m precompute (--.*)", text)
+    assert len(calls) == 6
     assert config_from(shlex.split(calls[0])).tokens == (" come", " go")
     assert config_from(shlex.split(calls[1])).layers == "9,10,11"
     assert [str(n) for n in config_from(shlex.split(calls[2])).neurons] == ["L9N2770", "L10N3041"]
-    remote, local = (config_from(shlex.split(words)) for words in calls[3:])
+    remote, local = (config_from(shlex.split(words)) for words in calls[3:5])
     assert (remote.explainer, remote.max_tokens_spent) == ("contrast,openai", 200_000)
     assert (local.explainer, local.openai_base_url) == ("openai", "http://localhost:11434/v1")
+    on_cluster = config_from(shlex.split(calls[5]))
+    assert (on_cluster.engine, on_cluster.ray_address, on_cluster.device) == ("ray", "auto", "cuda")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ CONTRACT: dict[str, tuple[str, Any, Any]] = {
     "price_in": ("--price-in 0.4", 0.4, None),
     "price_out": ("--price-out 1.6", 1.6, None),
     "max_tokens_spent": ("--max-tokens-spent 1000", 1000, None),
+    "engine": ("--engine ray", "ray", "local"),
+    "ray_address": ("--engine ray --ray-address auto", "auto", None),
+    "workers": ("--engine ray --workers 3", 3, None),
+    "dtype": ("--dtype bfloat16", "bfloat16", "float32"),
+    "log_json": ("--log-json", True, False),
+    "keep_shards": ("--keep-shards", True, False),
     "device": ("--device cpu", "cpu", "auto"),
     "seed": ("--seed 9", 9, 0),
     "force": ("--force", True, False),
@@ -69,7 +75,12 @@ def test_each_flag_sets_its_own_field_and_no_other(field: str) -> None:
     assert getattr(plain, field) == default
     assert getattr(given, field) == value
     # A preset sets what its name stands for; every other flag leaves the rest alone.
-    expected = {"preset": {"preset", "layers"}}.get(field, {field})
+    together = {
+        "preset": {"preset", "layers"},
+        "ray_address": {"ray_address", "engine"},
+        "workers": {"workers", "engine"},
+    }
+    expected = together.get(field, {field})
     assert {n for n in CONTRACT if getattr(plain, n) != getattr(given, n)} == expected
 
 
@@ -236,10 +247,12 @@ def test_only_what_shapes_the_results_names_a_run() -> None:
         if field in {"model", "corpus", "test_corpus", "preset"}:
             continue  # these enter by their content
         changed = config_from([*NEEDED, *words.split(" ")]).identity()
-        shapes = field not in {"out", "force", "device", *ASKING, *SAYING}
+        shapes = field not in {"out", "force", "device", *WHERE, *ASKING, *SAYING}
         assert (changed != plain) is shapes, field
 
 
+WHERE = {"engine", "ray_address", "workers", "log_json", "keep_shards"}
+"""Where a run is worked on, and what it leaves."""
 ASKING = {"openai_concurrency", "openai_timeout", "price_in", "price_out", "max_tokens_spent"}
 """How a language model is asked."""
 SAYING = {"openai_model", "openai_base_url", "few_shot"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from explorer.core.errors import CallError, ExplorerError
+from explorer.core.plain_text import one_line
 from precompute.arguments import config_from
 from precompute.commands import COMMANDS
 from precompute.config import JobConfig
@@ -46,11 +47,12 @@ def run_job(config: JobConfig) -> Path:
     )
 
     begin = datetime.now(UTC)
-    with Display(STAGES) as display:
+    with Display(STAGES, config.log_json) as display:
         plan = prepare.plan(config, display)
         if plan.finished is not None:
             display.say(
-                f"This run is finished already ({plan.finished.name}); --force runs it again."
+                f"This run is finished already ({plan.finished.name}); --force runs it again.",
+                path=plan.finished,
             )
             return plan.finished
         with prepare.opened(plan, display) as job:
@@ -67,17 +69,23 @@ def run_job(config: JobConfig) -> Path:
             shards = publish.Shards(kept, attributed, (ablated, explained, components), weights)
             path, rows = publish.run(job, rankings, studied, found, shards, begin, plan.name)
             prepare.clean_up(job, explanations.n_failures(explained))
-    display.summary(rows, found.n_tokens_now)
     for line in job.continued():
         display.say(line)
     for kind, count in job.warnings.items():
-        display.say(f"warning: {kind}: {count:,}")
+        display.warn(kind, count)
+    display.summary(rows, found.n_tokens_now, path, job.warnings)
     return path
 
 
-def _say(text: str) -> None:
-    """One line, whatever line ends a name in it holds."""
-    sys.stderr.write(" ".join(text.splitlines()) + "\n")
+def _fail(text: str, as_json: bool, event: str = "error", status: int = 1) -> int:
+    """One line about what ended the call; returns the exit status."""
+    if as_json:
+        from precompute.json_log import write_event
+
+        write_event(event, "error", message=text, status=status)
+    else:
+        sys.stderr.write(one_line(text if event == "stopped" else f"error: {text}") + "\n")
+    return status
 
 
 def _publish(words: list[str]) -> int:
@@ -97,20 +105,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 only when the store is published (or the command did what it was asked for); 2 for a
     mistake in the call; 1 for the rest."""
     words = sys.argv[1:] if argv is None else list(argv)
+    as_json = "--log-json" in words
     try:
         return _action(words)(words)
     except CallError as error:
-        _say(f"error: {error}")
-        return 2
+        return _fail(str(error), as_json, status=2)
     except ExplorerError as error:
-        _say(f"error: {error}")
-        return 1
+        return _fail(str(error), as_json)
     except KeyboardInterrupt:
-        _say("stopped; what is done is kept, and the same command continues")
-        return 1
+        kept = "stopped; what is done is kept, and the same command continues"
+        return _fail(kept, as_json, "stopped")
     except (OSError, duckdb.Error) as error:
-        _say(f"error: {_outside_reason(error)}")
-        return 1
+        return _fail(_outside_reason(error), as_json)
 
 
 def _outside_reason(error: OSError | duckdb.Error) -> str:

@@ -103,7 +103,8 @@ def plan(config: JobConfig, display: Display) -> Plan:
     if is_new:  # surely not finished: a wrong key is said before the corpus is touched
         _try_explainer(config, display)
     weights, settings = sha256_of_weights(folder), sha256_of_settings(folder)
-    sources = _sources(config, display)
+    with display.timed("survey"):
+        sources = _sources(config, display)
     identity = {
         **config.identity(), "weights": weights, "settings": settings, "schema": SCHEMA_VERSION,
         "corpora": [(s.split, s.source.survey.sha256, s.parity) for s in sources],
@@ -127,8 +128,10 @@ def _model_label(source: str) -> str:
 def opened(plan: Plan, display: Display) -> Iterator[Job]:
     """Load the model and hold the work folder for the length of the run."""
     with locked(plan.work), _tidied(plan.work):
+        display.clock.keep_in(plan.work)
         display.say(f"Loading {plan.config.model} ...")
-        model = load_model(plan.config.model, plan.config.device)
+        with display.timed("load"):
+            model = load_model(plan.config.model, plan.config.device)
         plan.config.check_against(model.shape)
         job = Job(plan.config, model, plan.sources, plan.work, display, plan.settings)
         replaced = {s.source.name: s.source.survey.n_replaced for s in plan.sources}

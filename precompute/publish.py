@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
+import platform
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 
-from explorer.core.model import library_versions
+from explorer.core.model import LanguageModel, library_versions
 from explorer.core.runs import short_name
-from explorer.core.schema import SCHEMA_VERSION, write_store
+from explorer.core.schema import SCHEMA_VERSION, write_manifest, write_store
+from explorer.core.seals import MANIFEST_SEAL, seal_of_facts, seals
 from precompute.checkpoint import Tables
 from precompute.config import parse_layers
 from precompute.job import Job, StudiedNeuron
@@ -89,6 +93,30 @@ def studied_table(studied: list[StudiedNeuron]) -> pa.Table:
     })  # fmt: skip
 
 
+def machine(model: LanguageModel) -> dict[str, Any]:
+    """What the seconds were measured on: numbers of processors and threads, the device's name."""
+    on_gpu = model.device.type == "cuda"
+    return {
+        "cpu_count": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": model.device.type,
+        "device_name": torch.cuda.get_device_name(model.device) if on_gpu else _processor(),
+        "platform": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it, else the kind of machine."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.machine()
+
+
 def manifest(job: Job, scan: ScanResult, begin: datetime, run_id: str) -> dict[str, Any]:
     """Every fact a reader needs to judge or repeat the run; values are JSON."""
     config, model = job.config, job.model
@@ -115,8 +143,12 @@ def manifest(job: Job, scan: ScanResult, begin: datetime, run_id: str) -> dict[s
         "run_id": run_id,
         "start": begin.isoformat(timespec="milliseconds"),
         "end": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "seconds": {name: round(s, 3) for name, s in job.display.clock.seconds.items()},
+        "machine": machine(model),
     }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(s, 3) for name, s in seconds.items()}
 
 
 def free_path(out: Path, name: str) -> Path:
@@ -137,6 +169,7 @@ def run(
     """Write everything to a new file and rename it into place; return its path and rows per table."""
     texts = job.model.token_texts
     target = free_path(job.config.out, name)
+    clock = job.display.clock
     with job.display.stage("publish", 1) as progress:
         tables = {
             "tokens": pa.table(
@@ -149,11 +182,17 @@ def run(
         }
         unfinished = job.work / "store.partial"
         unfinished.unlink(missing_ok=True)
-        facts = manifest(job, scan, begin, target.stem)
-        tables["manifest"] = pa.table({
-            "key": list(facts), "value": [json.dumps(v, ensure_ascii=False) for v in facts.values()]
-        })  # fmt: skip
         rows = write_store(unfinished, tables)
+        facts = {
+            **manifest(job, scan, begin, target.stem),
+            **seals(tables),
+            "seconds": _rounded({**clock.seconds, "publish": time.monotonic() - progress.begin}),
+            "seconds_earlier": _rounded(clock.earlier),
+        }
+        rows["manifest"] = write_manifest(
+            unfinished, {**facts, MANIFEST_SEAL: seal_of_facts(facts)}
+        )
         unfinished.rename(target)
         progress.advance()
+    clock.forget()
     return target, rows

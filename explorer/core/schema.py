@@ -6,8 +6,10 @@ comment with its unit and meaning. Names here are a public contract: see `SCHEMA
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -26,8 +28,7 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "FLOAT[]": pa.list_(pa.float32()),
 }
 
-# Rows are stored in this order, so that one neuron's or one prompt's rows lie together.
-_SORT_KEYS: dict[str, tuple[str, ...]] = {
+SORT_KEYS: dict[str, tuple[str, ...]] = {
     "manifest": ("key",),
     "tokens": ("token_id",),
     "token_neurons": ("token_id", "rank"),
@@ -53,10 +54,17 @@ _SORT_KEYS: dict[str, tuple[str, ...]] = {
     "component_attributions": ("prompt_id", "head_layer", "head"),
     "composition": ("mode", "dst_layer", "dst_head", "src_layer", "src_head"),
     "component_composition": (
-        "mode", "dst_layer", "dst_head", "src_layer", "src_head", "src_component",
+        "mode",
+        "dst_layer",
+        "dst_head",
+        "src_layer",
+        "src_head",
+        "src_component",
     ),
     "task_results": ("task", "template", "condition", "n", "position"),
 }
+"""What tells a table's rows apart; they are stored in this order, so that one neuron's or one prompt's
+rows lie together."""
 
 
 def arrow_schema(table: str) -> pa.Schema:
@@ -98,8 +106,28 @@ def write_store(path: Path, tables: Mapping[str, pa.Table]) -> dict[str, int]:
             if rows is None or rows.num_rows == 0:
                 continue
             con.register("incoming", rows.cast(arrow_schema(table)))
-            order = ", ".join(f'"{key}"' for key in _SORT_KEYS.get(table, ())) or "ALL"
+            order = ", ".join(f'"{key}"' for key in SORT_KEYS.get(table, ())) or "ALL"
             con.execute(f'INSERT INTO "{table}" SELECT * FROM incoming ORDER BY {order}')  # noqa: S608
             con.unregister("incoming")
         con.execute("CHECKPOINT")
     return counts
+
+
+def manifest_rows(facts: Mapping[str, Any]) -> pa.Table:
+    """The rows of the manifest: each fact as JSON."""
+    values = [json.dumps(value, ensure_ascii=False) for value in facts.values()]
+    return pa.table({"key": list(facts), "value": values}, schema=arrow_schema("manifest"))
+
+
+def write_manifest(path: Path, facts: Mapping[str, Any]) -> int:
+    """Write the facts into a store that has every other table; return the rows.
+
+    They come last, so that they can tell how long the rest took.
+    """
+    rows = manifest_rows(facts)
+    with duckdb.connect(str(path)) as con:
+        con.register("incoming", rows)
+        con.execute("INSERT INTO manifest SELECT * FROM incoming ORDER BY key")
+        con.unregister("incoming")
+        con.execute("CHECKPOINT")
+    return rows.num_rows

@@ -21,7 +21,7 @@ QUICK = (
     "--prompts", "2", "--candidates", "6",
 )  # fmt: skip
 """Options of a run of two seconds."""
-CLOCK = {"start", "end", "seconds"}
+CLOCK = {"start", "end", "seconds", "seconds_earlier", "manifest_sha256"}
 """What the manifests of two equal runs differ in."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from precompute import progress
+from precompute import progress, stage_clock
 from precompute.progress import Display
 from tests.precompute.calling import Outcome, call
 
@@ -34,7 +34,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    for module in (progress, stage_clock):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -118,6 +119,16 @@ def test_names_are_shown_as_they_are(name: str, capsys: pytest.CaptureFixture[st
     with Display(TITLES) as display:
         display.say(name)
     assert capsys.readouterr().err == f"{name}\n"
+
+
+def test_no_escape_code_reaches_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(TITLES) as display:
+        display.say("Reading \x1b[2Ja\x07b\x9bc\u202ed.txt ...")
+        display.warn("\x1b]0;title\x07", 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "Reading <0x1B>[2Ja<0x07>b<0x9B>c<0x202E>d.txt ...",
+        "warning: <0x1B>]0;title<0x07>: 2",
+    ]
 
 
 def test_markup_in_the_name_of_a_corpus_is_a_name(

@@ -14,6 +14,7 @@ import duckdb
 import huggingface_hub
 import pyarrow as pa
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from explorer.core.runs import list_runs
@@ -67,7 +68,9 @@ def test_every_option_stands_under_its_long_name(
         "explainer": "contrast", "device": "auto", "seed": 0, "preset": None, "force": False,
         "openai_model": None, "openai_base_url": None, "openai_concurrency": 8,
         "openai_timeout": 300.0, "few_shot": 0, "price_in": None, "price_out": None,
-        "max_tokens_spent": None, "tasks": "name-inhibition,laundry-list",
+        "max_tokens_spent": None, "tasks": "name-inhibition,laundry-list", "engine": "local",
+        "ray_address": None, "workers": None, "dtype": "float32", "log_json": False,
+        "keep_shards": False,
     }  # fmt: skip
 
 
@@ -107,14 +110,17 @@ def test_the_manifest_says_when_with_what_and_how_long(
     start, end = (datetime.fromisoformat(facts[name]) for name in ("start", "end"))
     assert start.utcoffset() == end.utcoffset() == timedelta(0)
     assert set(facts["seconds"]) == {
-        "congruence", "scan", "prompts", "heads", "ablations", "explanations", "channels",
-        "tasks",
+        "survey", "load", "congruence", "scan", "prompts", "heads", "ablations", "explanations",
+        "channels", "tasks", "publish",
     }  # fmt: skip
     assert 0 < sum(facts["seconds"].values()) <= (end - start).total_seconds()
     assert facts["schema_version"] == SCHEMA_VERSION
     assert facts["code_version"] == publish.code_version()
     assert set(facts["library_versions"]) == {"torch", "transformer-lens", "transformers"}
     assert facts["run_id"] == quick_run.store.stem
+    assert facts["seconds_earlier"] == {}
+    assert set(facts["machine"]) == {"cpu_count", "threads", "device", "device_name", "platform"}
+    assert facts["machine"]["threads"] == torch.get_num_threads()
     assert all(count > 0 for count in facts["warnings"].values())
 
 

@@ -30,6 +30,7 @@ _EXAMPLES = """examples:
   python -m explorer --store /data/runs       another folder of runs
   python -m explorer --port 8600 --no-browser on a server
   python -m explorer --model models/gpt2      Live takes the model from here (it has moved since the run)
+  python -m explorer --load-models            these runs are my own: load the models they name unasked
 
 A run is made with: python -m precompute --model MODEL --corpus CORPUS
 """
@@ -53,6 +54,10 @@ def parse_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                         help="folder of published runs (default: runs)")  # fmt: skip
     parser.add_argument("--model", metavar="DIR",
                         help="model folder for Live, where it is not where the run found it")  # fmt: skip
+    parser.add_argument("--load-models", action="store_true",
+                        help="agree beforehand that the model folders and hub names of all runs of the "
+                        "folder are loaded (default: a page asks first; the bundled model and "
+                        "--model are never asked for)")  # fmt: skip
     parser.add_argument("--port", metavar="N", type=_port,
                         help=f"port to serve on (default: the first free one from {FIRST_PORT})")  # fmt: skip
     parser.add_argument("--no-browser", action="store_true", help="open no browser window")
@@ -151,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["EXPLORER_STORE"] = str(Path(call.store).absolute())
     if call.model is not None:
         os.environ["EXPLORER_MODEL"] = str(Path(call.model).absolute())
+    os.environ["EXPLORER_LOAD_MODELS"] = "1" if call.load_models else "0"
     sys.stdout.write(f"Explorer at http://{HOST}:{port} (runs in {call.store}). Ctrl+C stops it.\n")
     sys.stdout.flush()
     serve(server_options(port, browser=not call.no_browser))

@@ -79,12 +79,11 @@ def view_of(store: Store, page: str, chosen: Selection) -> PythonView:
         split = "test" if tested else split
     if page == "neuron" and prompt is None and neuron is not None:
         prompt = next(iter(store.prompts(neuron, split)["prompt_id"].tolist()), None)
-    source = Path(model_source(store))
     return PythonView(
         page=page,
         store=str(store.path.resolve()),
         others=tuple(str(run.path.resolve()) for run in others if run is not None),
-        model=str(source.resolve()) if source.is_dir() else str(source),
+        model=model_source(store),
         token=chosen.token,
         token_id=None if neuron is None else token_of(store, neuron),
         neuron=neuron,

@@ -7,6 +7,7 @@ what the schema calls a table must be one, with its columns and types.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pandas as pd
 from explorer.core.errors import StoreError
 from explorer.core.schema import SCHEMA_VERSION
 from explorer.core.schema_tables import TABLES
+from explorer.core.types import without_lone_surrogates
 
 _REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
 _READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
@@ -47,11 +49,30 @@ def _check_tables(con: duckdb.DuckDBPyConnection, path: Path, names: Iterable[st
                 )
 
 
+def _writable(value: Any) -> Any:
+    """A fact whose texts can be written as UTF-8 (JSON can say half a character, `"\\ud800"`), and
+    whose numbers are finite (`1e999` is not)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return without_lone_surrogates(value)
+    if isinstance(value, list):
+        return [_writable(one) for one in value]
+    if isinstance(value, dict):
+        return {without_lone_surrogates(key): _writable(one) for key, one in value.items()}
+    return value
+
+
+def _fact(text: str) -> Any:
+    """A manifest's value. NaN and infinities, which are no JSON, are None."""
+    return _writable(json.loads(text, parse_constant=lambda _: None))
+
+
 def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
     try:
         rows = con.execute("SELECT key, value FROM manifest").fetchall()
-        manifest = {key: json.loads(value) for key, value in rows}
-    except (duckdb.Error, ValueError, TypeError) as error:
+        manifest = {without_lone_surrogates(key): _fact(value) for key, value in rows}
+    except (duckdb.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path.name} is not a store (no readable manifest); {_REBUILD}"
         ) from error

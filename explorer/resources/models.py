@@ -2,7 +2,8 @@
 
 Stored pages never need it. Torch takes seconds to import, so nothing here imports it but the thread
 that loads. A folder that has moved, weights that are not those of the run, or a model that cannot be
-read leave the stored pages as they are; Live says what is missing and how to point to it.
+read leave the stored pages as they are; Live says what is missing and how to point to it. What a run
+names as its model is loaded once a person agrees: see `model_consent`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -22,29 +22,30 @@ import streamlit as st
 from explorer.charts.next_tokens import NextRow
 from explorer.core.runs import short_name
 from explorer.core.store import Store
+from explorer.resources import model_consent
 from explorer.resources.live_values import LiveCurve, LiveRequest, LiveValue
+from explorer.resources.model_consent import MODEL_VARIABLE, NamedModel
 from explorer.resources.model_slot import POINT_TO_IT, ModelSlot
 
-MODEL_VARIABLE = "EXPLORER_MODEL"
 _WARM_UP_AFTER_S = 1.5
 """Loading waits this long after the first page is asked for, so that the page is painted first."""
 _LONG_PROMPT = 48
 """From this many tokens on, the curve waits until the session has been quiet for a moment."""
 _QUIET_S = 0.25
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class ModelStatus:
     """How far the model of a run is; `message` ends with what repairs it, where it has failed.
 
-    `missing`: its folder is not there. `asks`: the run names a hub model, which is fetched only when
-    a person agrees.
+    `missing`: its folder is not there. `asks`: the run names it, and nobody has agreed to load it.
     """
 
     state: Literal["waiting", "loading", "ready", "failed", "missing", "asks"]
     name: str
     message: str = ""
+    is_checked: bool = True
+    """Whether the run names a checksum that the weights must have."""
 
 
 def _load(source: str) -> Any:
@@ -76,27 +77,27 @@ def _slot(source: str, sha256: str | None) -> ModelSlot:
     return ModelSlot(source, sha256, _load)
 
 
+def named_model(store: Store) -> NamedModel:
+    """What is to be loaded for the run: EXPLORER_MODEL, else what the manifest names."""
+    given = os.environ.get(MODEL_VARIABLE)
+    named = given or str(store.manifest.get("model", ""))
+    return model_consent.find_model(named, given=bool(given))
+
+
 def model_source(store: Store) -> str:
-    """Folder or hub name of the run's model: EXPLORER_MODEL, else what the manifest names.
-
-    A relative folder is looked for where the server runs, then beside the program.
-    """
-    named = os.environ.get(MODEL_VARIABLE) or str(store.manifest.get("model", ""))
-    folder = Path(named).expanduser()
-    if named and not folder.is_absolute() and not folder.is_dir() and (_ROOT / folder).is_dir():
-        return str(_ROOT / folder)
-    return str(folder) if folder.is_dir() else named
+    """Folder (absolute, links followed) or hub name of the run's model."""
+    return named_model(store).source
 
 
-def _looks_like_folder(source: str) -> bool:
-    named = source.strip()
-    return not named or named.startswith((".", "/", "~")) or named.count("/") > 1 or "\\" in named
+def expected_checksum(store: Store) -> str | None:
+    """SHA-256 that the run says its weights have; None where it says none."""
+    sha256 = store.manifest.get("weights_sha256")
+    return str(sha256) if sha256 else None
 
 
 def slot_of(store: Store, source: str) -> ModelSlot:
     """The place of the run's model, which does all work with it."""
-    sha256 = store.manifest.get("weights_sha256")
-    return _slot(source, str(sha256) if sha256 else None)
+    return _slot(source, expected_checksum(store))
 
 
 def model_name(store: Store) -> str:
@@ -105,32 +106,43 @@ def model_name(store: Store) -> str:
 
 
 def warm_up(store: Store) -> None:
-    """Begin to load the run's model soon, where it is a local folder; cheap, for any page to call."""
-    source = model_source(store)
-    if Path(source).is_dir():
-        slot_of(store, source).start(_WARM_UP_AFTER_S)
+    """Begin to load the run's model soon, where it is a folder that may be; cheap, for any page."""
+    named = named_model(store)
+    if named.kind == "folder" and model_consent.may_load(named):
+        slot_of(store, named.source).start(_WARM_UP_AFTER_S)
+
+
+def _why_missing(named: NamedModel) -> str:
+    if named.kind == "network":
+        why = f"the run names a network path, {named.source}, which is not opened for a run"
+    else:
+        why = f"there is no model folder at {named.source}"
+    return f"{why}; {POINT_TO_IT}"
 
 
 def model_status(store: Store) -> ModelStatus:
-    """The state of the run's model. Asking begins to load a local folder; nothing is downloaded."""
-    source, name = model_source(store), model_name(store)
-    slot = slot_of(store, source)
-    if Path(source).is_dir():
+    """The state of the run's model. Asking begins to load what may be loaded, and nothing else."""
+    named, name = named_model(store), model_name(store)
+    slot = slot_of(store, named.source)
+    if model_consent.may_load(named):
         slot.start()
     elif slot.state == "waiting":
-        if _looks_like_folder(source):
-            return ModelStatus(
-                "missing", name, f"there is no model folder at {source}; {POINT_TO_IT}"
-            )
-        return ModelStatus("asks", name, source)
-    return ModelStatus(slot.state, name, slot.message)
+        if named.kind in ("network", "missing"):
+            return ModelStatus("missing", name, _why_missing(named))
+        return ModelStatus("asks", name, named.source)
+    return ModelStatus(slot.state, name, slot.message, expected_checksum(store) is not None)
 
 
-def fetch(store: Store) -> None:
-    """Load a hub model that a person has agreed to fetch, or try again after a failure."""
-    slot = slot_of(store, model_source(store))
-    slot.retry()
-    slot.start()
+def fetch(store: Store, agreed: NamedModel | None = None) -> None:
+    """Load the model that a person has agreed to (`agreed`, as it was shown), or try again after a
+    failure. What is no longer what was shown is asked for again."""
+    if agreed is not None:
+        model_consent.agree(agreed)
+    named = named_model(store)
+    if model_consent.may_load(named):
+        slot = slot_of(store, named.source)
+        slot.retry()
+        slot.start()
 
 
 def give_way() -> None:

@@ -146,6 +146,33 @@ def test_a_store_with_something_missing_or_of_another_type_is_refused(
         Store.open(path)
 
 
+@pytest.mark.parametrize(
+    "value", ["[" * 100_000, "9" * 5000, "{'a': 1}", "", " ", "\x1b", '"a', "nul", "[1,]"]
+)
+def test_a_fact_that_is_no_json_is_no_traceback(path: Path, value: str) -> None:
+    with duckdb.connect(str(path)) as con:
+        con.execute("UPDATE manifest SET value = ? WHERE key = 'seed'", (value,))
+    with pytest.raises(StoreError, match="no readable manifest"):
+        Store.open(path)
+
+
+def test_facts_can_be_written_as_utf_8_and_are_numbers(path: Path) -> None:
+    """JSON can say half a character, and Python's reader knows numbers that are none."""
+    alter(
+        path,
+        """UPDATE manifest SET value = '{"\\ud800": ["a\\udfff", NaN, -Infinity, 1e999]}' """
+        "WHERE key = 'seed'",
+    )
+    with Store.open(path) as store:
+        assert store.manifest["seed"] == {"\ufffd": ["a\ufffd", None, None, None]}
+
+
+def test_a_fact_without_a_name_is_refused(path: Path) -> None:
+    alter(path, "INSERT INTO manifest VALUES (NULL, '1')")
+    with pytest.raises(StoreError, match="no readable manifest"):
+        Store.open(path)
+
+
 def test_more_columns_and_tables_are_welcome(path: Path) -> None:
     """The contract lets later versions add some."""
     alter(

@@ -21,16 +21,17 @@ from tests.explorer.seeded import tables
 DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo" / "model"
 
 
-def write_live_store(folder: Path) -> Path:
-    """A seeded store of the bundled model in `folder`: its sizes, tokens and checksum."""
+def write_live_store(folder: Path, model: str = str(DEMO)) -> Path:
+    """A seeded store of the bundled model in `folder`: its sizes, tokens and checksum. `model` is
+    where the run says that it lies."""
     from explorer.core.model import load_model
 
-    model = load_model(DEMO)
-    shape = model.shape
+    demo = load_model(DEMO)
+    shape = demo.shape
     sizes = {name: getattr(shape, name) for name in shape.__dataclass_fields__}
-    found = tables(model=str(DEMO), weights_sha256=model.weights_sha256, model_name="demo", **sizes)
+    found = tables(model=model, weights_sha256=demo.weights_sha256, model_name="demo", **sizes)
     schema = arrow_schema("tokens")
-    columns = [list(range(shape.d_vocab)), model.token_texts]
+    columns = [list(range(shape.d_vocab)), demo.token_texts]
     arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
     found["tokens"] = pa.Table.from_arrays(arrays, schema=schema)
     write_store(folder / "live.duckdb", found)

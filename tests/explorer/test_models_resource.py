@@ -176,7 +176,7 @@ def test_a_hub_model_is_asked_for_never_fetched_unasked(
         models.warm_up(store)
         assert models.model_status(store).state == "asks"
         assert loads == []
-        models.fetch(store)
+        models.fetch(store, models.named_model(store))
         _until(models.slot_of(store, "gpt2"), "ready")
         assert loads == ["gpt2"]
         assert models.model_status(store).state == "ready"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -19,6 +19,7 @@ from altair.utils.schemapi import debug_mode
 
 from explorer.charts.export import to_png, to_svg
 from explorer.charts.figure import Draws, Figure
+from explorer.charts.rows_apart import specification
 from explorer.charts.standalone import Html, small_page
 from explorer.charts.style import LIGHT, Palette
 from explorer.components.chips import unmarked
@@ -34,9 +35,8 @@ def _draw(chart: Drawing, colours: Palette) -> alt.TopLevelMixin:
 
 
 def _build(chart: Drawing, colours: Palette) -> dict[str, Any]:
-    # Altair's validation takes longer than the drawing; the tests of the charts validate.
     with debug_mode(False):
-        spec = cast(Any, _draw(chart, colours)).to_dict(validate=False)
+        spec = specification(_draw(chart, colours))
     for name in ("$schema", "config"):  # the page's theme is the configuration
         spec.pop(name, None)
     spec["usermeta"] = {"embedOptions": {"actions": False}}
@@ -46,7 +46,7 @@ def _build(chart: Drawing, colours: Palette) -> dict[str, Any]:
     return spec
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_data(max_entries=1024, show_spinner=False)
 def _remembered(name: str, values: Any, colours: Palette, _chart: Drawing) -> dict[str, Any]:
     """The specification of a chart function: drawn once for the same data and palette."""
     return _build(_chart, colours)

@@ -17,6 +17,7 @@ from explorer.core.plain_text import one_line
 from precompute.arguments import config_from
 from precompute.commands import COMMANDS
 from precompute.config import JobConfig
+from precompute.interrupt import prompt_stop
 
 STAGES = {
     "congruence": "Neurons against tokens",
@@ -90,7 +91,8 @@ def _fail(text: str, as_json: bool, event: str = "error", status: int = 1) -> in
 
 def _publish(words: list[str]) -> int:
     path = run_job(config_from(words))
-    sys.stdout.write(f"{path}\n")
+    # A script gets the path as it is, a terminal gets no escape code of a folder's name.
+    sys.stdout.write(f"{one_line(str(path)) if sys.stdout.isatty() else path}\n")
     return 0
 
 
@@ -106,6 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     mistake in the call; 1 for the rest."""
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = "--log-json" in words
+    with prompt_stop(lambda: _stopped(as_json)):
+        return _ended(words, as_json)
+
+
+def _ended(words: list[str], as_json: bool) -> int:
+    """Do what is asked for; the exit status, each failure said in one line."""
     try:
         return _action(words)(words)
     except CallError as error:
@@ -113,10 +121,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ExplorerError as error:
         return _fail(str(error), as_json)
     except KeyboardInterrupt:
-        kept = "stopped; what is done is kept, and the same command continues"
-        return _fail(kept, as_json, "stopped")
+        return _stopped(as_json)
     except (OSError, duckdb.Error) as error:
         return _fail(_outside_reason(error), as_json)
+
+
+def _stopped(as_json: bool) -> int:
+    kept = "stopped; what is done is kept, and the same command continues"
+    return _fail(kept, as_json, "stopped")
 
 
 def _outside_reason(error: OSError | duckdb.Error) -> str:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ import pyarrow as pa
 from explorer.core.errors import ExplorerError
 
 Tables = dict[str, pa.Table]
+
+_KEY_FILE = "key.json"
+RUN_FILE = "run.json"
+"""In a work folder: the name and options of the run that worked there last."""
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -42,11 +47,18 @@ def _write(path: Path, raw: bytes) -> None:
 class ShardFolder:
     """The shards of one stage under one key. Counts what was found instead of computed."""
 
-    def __init__(self, work: Path, stage: str, key: str) -> None:
+    def __init__(
+        self, work: Path, stage: str, key: str, shaped_by: Mapping[str, Any] | None = None
+    ) -> None:
+        """`shaped_by`: what the key is made of, kept in words for whoever asks why another is not it."""
         self.path = work / f"{stage}-{key}"
+        self.is_new = not self.path.is_dir()
         self.path.mkdir(parents=True, exist_ok=True)
         self.n_reused = 0
         self.n_corrupt = 0
+        if shaped_by is not None and not (self.path / _KEY_FILE).is_file():
+            words = json.dumps(shaped_by, sort_keys=True, default=str, ensure_ascii=True)
+            _write(self.path / _KEY_FILE, words.encode())
 
     def load(self, name: str) -> Tables | None:
         """The shard's tables; None where it is missing or does not verify."""
@@ -78,8 +90,39 @@ class ShardFolder:
             _write(self.path / f"{name}.{table}.arrow", raw)
         _write(self.path / f"{name}.json", json.dumps(sums).encode())
 
+    def drop(self, name: str) -> None:
+        """Forget a shard that another one holds by now."""
+        note = self.path / f"{name}.json"
+        if note.is_file():
+            note.unlink()
+        for path in self.path.glob(f"{name}.*.arrow"):
+            path.unlink()
+
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def differences(work: Path, stage: str, shaped_by: Mapping[str, Any]) -> list[str]:
+    """What parts the shards of a stage from those that lie in the work folder, by name: the least over
+    its folders; empty where there is none."""
+    wanted = json.loads(json.dumps(shaped_by, sort_keys=True, default=str))
+    found: list[list[str]] = []
+    for note in work.glob(f"{stage}-*/{_KEY_FILE}"):
+        if re.fullmatch(r"[0-9a-f]{16}", note.parent.name.removeprefix(f"{stage}-")) is None:
+            continue  # another stage whose name begins alike
+        try:
+            known = json.loads(note.read_text())
+            names = {n for n in {*known, *wanted} if known.get(n) != wanted.get(n)}
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue  # a torn note explains nothing; the shards beside it have checksums of their own
+        found.append(sorted(names))
+    return min(found, key=len, default=[])
+
+
+def write_run_note(work: Path, name: str, options: Mapping[str, Any]) -> None:
+    """Say in the work folder whose it is."""
+    words = json.dumps({"name": name, "options": options}, default=str, ensure_ascii=True)
+    _write(work / RUN_FILE, words.encode())
 
 
 @contextmanager
@@ -97,7 +140,9 @@ def locked(work: Path) -> Iterator[None]:
 
 
 def remove_if_empty(work: Path) -> None:
-    """Remove a work folder that holds nothing but its lock."""
-    if work.is_dir() and {path.name for path in work.iterdir()} <= {"lock"}:
-        (work / "lock").unlink(missing_ok=True)
+    """Remove a work folder that holds nothing but its lock and the note of whose it is."""
+    notes = ("lock", RUN_FILE)
+    if work.is_dir() and {path.name for path in work.iterdir()} <= set(notes):
+        for name in notes:
+            (work / name).unlink(missing_ok=True)
         work.rmdir()

@@ -19,11 +19,14 @@ from explorer.core.model_files import (
 )
 from explorer.core.runs import list_runs, short_name
 from explorer.core.schema import SCHEMA_VERSION
-from precompute.checkpoint import key_of, locked, remove_if_empty
+from precompute.checkpoint import key_of, locked, remove_if_empty, write_run_note
 from precompute.config import JobConfig, parse_explainers
 from precompute.corpus import survey
+from precompute.engines.local import LocalEngine
+from precompute.engines.protocol import Engine
 from precompute.job import Job, Source, SplitSource
 from precompute.progress import Display
+from precompute.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _try_explainer(config: JobConfig, display: Display) -> None:
 def plan(config: JobConfig, display: Display) -> Plan:
     """Check the call against the outside world and name the run. Raises CallError for mistakes."""
     try:
-        resolve_device(config.device)
+        resolve_device(_device_here(config))
         folder, _ = find_folder(config.model)
     except (ValueError, ModelNotFoundError) as error:
         raise CallError(str(error)) from error
@@ -131,12 +134,30 @@ def opened(plan: Plan, display: Display) -> Iterator[Job]:
         display.clock.keep_in(plan.work)
         display.say(f"Loading {plan.config.model} ...")
         with display.timed("load"):
-            model = load_model(plan.config.model, plan.config.device)
+            model = load_model(plan.config.model, _device_here(plan.config))
         plan.config.check_against(model.shape)
-        job = Job(plan.config, model, plan.sources, plan.work, display, plan.settings)
-        replaced = {s.source.name: s.source.survey.n_replaced for s in plan.sources}
-        job.warn("documents with bytes that are not UTF-8 (replaced)", sum(replaced.values()))
-        yield job
+        write_run_note(plan.work, plan.name, plan.config.options())
+        worker = Worker(model, plan.config)
+        with _engine(worker, display) as engine:
+            job = Job(plan.config, worker, engine, plan.sources, plan.work, display, plan.settings)
+            replaced = {s.source.name: s.source.survey.n_replaced for s in plan.sources}
+            job.warn("documents with bytes that are not UTF-8 (replaced)", sum(replaced.values()))
+            yield job
+
+
+def _device_here(config: JobConfig) -> str:
+    """Where this process runs the model; with a cluster its GPUs may all be elsewhere."""
+    if config.engine == "ray" and config.device == "cuda":
+        return "auto"
+    return config.device
+
+
+def _engine(worker: Worker, display: Display) -> Engine:
+    if worker.config.engine == "ray":
+        from precompute.engines.ray_engine import RayEngine
+
+        return RayEngine(worker.config, worker.model, display.say)
+    return LocalEngine(worker)
 
 
 @contextmanager
@@ -155,6 +176,9 @@ def clean_up(job: Job, n_failed: int) -> None:
             f"{n_failed:,} explanations or verdicts failed; the same command with --force asks for "
             f"these alone and publishes a new store (until then {job.work} keeps the rest)"
         )
+        return
+    if job.config.keep_shards:
+        job.display.say(f"{job.work} keeps what the store was made of; remove it with: clean")
         return
     for folder in job.folders:
         folder.remove()

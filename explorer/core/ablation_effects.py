@@ -62,9 +62,17 @@ def removal_effects(
     positions in one sweep. The caller holds the model's lock.
     """
     replacements = replacements_for(blocks.model, means)
-    for places in batches_of_removals(removals, max_tokens):
+
+    def effects_of(places: Sequence[int]) -> Effects:
         batch = [removals[i] for i in places]
-        yield places, _effects(blocks, batch, Sweep(blocks, batch, replacements).run())
+        return _effects(blocks, batch, Sweep(blocks, batch, replacements).run())
+
+    def length(place: int) -> int:
+        return len(removals[place].prompt) + 1
+
+    for batch in batches_of_removals(removals, max_tokens):
+        for places, effects in blocks.model.halver.run("removals", effects_of, batch, length):
+            yield list(places), effects
 
 
 def _effects(blocks: Blocks, removals: Sequence[Removal], swept: Swept) -> Effects:
@@ -107,12 +115,17 @@ def add_prompts(
     `n_layers`: of how many layers, from 0, heads are summed. Equal prompts in equal order give equal
     sums. The caller holds the model's lock.
     """
+
+    def sums_of(some: Sequence[tuple[NeuronId, Sequence[int]]]) -> tuple[Tensor, Tensor]:
+        return clean_sums(blocks, [ids for _, ids in some], n_layers)
+
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i][1]), i))
     first = 0
     while first < len(order):
         n = len(prompts[order[first]][1])
         end = first + max(1, max_tokens // (n + 1))
         batch = [prompts[i] for i in order[first:end] if len(prompts[i][1]) == n]
-        last, total = clean_sums(blocks, [ids for _, ids in batch], n_layers)
-        sums.update([neuron for neuron, _ in batch], last, total, [n] * len(batch))
+        halves = blocks.model.halver.run("sums", sums_of, batch, lambda prompt: len(prompt[1]) + 1)
+        for some, (last, total) in halves:
+            sums.update([neuron for neuron, _ in some], last, total, [n] * len(some))
         first += len(batch)

@@ -11,7 +11,8 @@ with a property that the mathematics does not cover is refused by name, never co
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from explorer.core.attribution import NeuronReader, neuron_reader
 from explorer.core.errors import UnsupportedModelError
+from explorer.core.halving import Halver
 from explorer.core.model_files import (
     LIBRARY_ERRORS,
     ModelParts,
@@ -61,6 +63,8 @@ class LanguageModel:
         self.weights_sha256 = weights_sha256
         self.device = torch.device(bridge.cfg.device)
         self.lock = threading.RLock()
+        self.halver = Halver()
+        """Runs batches, and halves those that do not fit into memory."""
 
     # --- text -------------------------------------------------------------------------------
 
@@ -131,6 +135,14 @@ class LanguageModel:
             self.b_o[:n],
         )
 
+    # --- precision --------------------------------------------------------------------------
+
+    @contextmanager
+    def precision(self, dtype: torch.dtype) -> Iterator[None]:
+        """Take matrix products in this type; the weights and the residual stream stay float32."""
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            yield
+
     # --- runs -------------------------------------------------------------------------------
 
     def batch(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -171,18 +183,23 @@ class LanguageModel:
         self._run(tokens, [hook(f"blocks.{n}.mlp.hook_post", act, n) for n in wanted])
 
     def activations(
-        self, tokens: Int[Tensor, "batch pos"], neurons: Mapping[int, Int[Tensor, " n"]]
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        neurons: Mapping[int, Int[Tensor, " n"]],
+        dtype: torch.dtype = torch.float32,
     ) -> dict[int, Float[Tensor, "batch pos n"]]:
         """Post-activations of the chosen neurons of each layer, at every position.
 
-        The pass stops at the deepest layer asked for.
+        The pass stops at the deepest layer asked for. `dtype` bfloat16 takes products in it, and is
+        for finding, not for numbers that are kept.
         """
         found: dict[int, Tensor] = {}
 
         def keep(layer: int, value: Tensor) -> None:
             found[layer] = value.index_select(-1, neurons[layer])
 
-        self._watch_activations(tokens, neurons, keep)
+        with self.precision(dtype):
+            self._watch_activations(tokens, neurons, keep)
         return found
 
     def activation_at_last(

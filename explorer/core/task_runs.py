@@ -93,6 +93,13 @@ def last_logits(
     """Logits after each prompt, in batches of like lengths of at most `batch_tokens` (or one prompt),
     with their places among the prompts. Which prompts share a batch depends on the prompts alone.
     Callers hold the model's lock."""
+
+    def length(place: int) -> int:
+        return len(prompts[place]) + 1
+
+    def logits_of(rows: Sequence[int]) -> Tensor:
+        return _logits(blocks, [prompts[i] for i in rows])
+
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     first = 0
     while first < len(order):
@@ -101,8 +108,9 @@ def last_logits(
             if (end + 1 - first) * (len(prompts[order[end]]) + 1) > batch_tokens:
                 break
             end += 1
-        rows = order[first:end]
-        yield np.array(rows), _logits(blocks, [prompts[i] for i in rows])
+        halves = blocks.model.halver.run("tasks", logits_of, order[first:end], length)
+        for rows, logits in halves:
+            yield np.array(rows), logits
         first = end
 
 

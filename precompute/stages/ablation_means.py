@@ -4,6 +4,8 @@ summed apart for each neuron, so that each neuron's own can be left out."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +14,11 @@ from torch import Tensor
 
 from explorer.core.ablation import ReplacementMeans, ReplacementSums
 from explorer.core.ablation_effects import add_prompts
-from explorer.core.model_blocks import Blocks
 from explorer.core.types import ModelShape, NeuronId
 from precompute.checkpoint import Tables
-from precompute.job import Job, StudiedNeuron
+from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages.kept_prompts import KeptPrompt
+from precompute.worker import Worker
 
 _COUNTS = ("layer", "neuron", "n_prompts", "n_positions")
 _SUMS = ("last", "everywhere")
@@ -48,27 +50,39 @@ def _add_table(sums: ReplacementSums, table: pa.Table, shape: ModelShape) -> Non
         sums.add(NeuronId(layer, index), last, everywhere, n_prompts, n_positions)
 
 
+@dataclass(frozen=True)
+class MeansTask:
+    """Train prompts, and of how many layers, from 0, the heads are summed."""
+
+    prompts: list[KeptPrompt]
+    n_layers: int
+
+
+def shard(worker: Worker, task: MeansTask) -> Tables:
+    """The sums of each neuron over its prompts."""
+    own = ReplacementSums()
+    each = [(p.neuron, p.kept_ids) for p in task.prompts]
+    add_prompts(own, worker.blocks, each, task.n_layers, worker.batch_tokens)
+    worker.tick(len(each))
+    return {"sums": _table(own, sorted({p.neuron for p in task.prompts}))}
+
+
 def run(
     job: Job,
-    blocks: Blocks,
     studied: list[StudiedNeuron],
     train: list[list[KeptPrompt]],
     shaped_by: dict[str, Any],
-    advance: Callable[[int], None],
+    advance: Callable[[float], object],
 ) -> ReplacementMeans:
     """Sum over the train prompts, shard by shard, as deep as any studied neuron's heads lie."""
     shape = job.model.shape
     n_layers = max((shape.n_reaching_layers(n.id.layer) for n in studied), default=0)
     folder = job.shards("ablation-means", n_layers=n_layers, **shaped_by)
+    tasks = (
+        ShardTask(f"shard-{index:06d}", partial(MeansTask, prompts, n_layers), len(prompts))
+        for index, prompts in enumerate(train)
+    )
     sums = ReplacementSums()
-    for index, prompts in enumerate(train):
-        found: Tables | None = folder.load(f"shard-{index:06d}")
-        if found is None:
-            own = ReplacementSums()
-            each = [(p.neuron, p.kept_ids) for p in prompts]
-            add_prompts(own, blocks, each, n_layers, job.batch_tokens)
-            found = {"sums": _table(own, sorted({p.neuron for p in prompts}))}
-            folder.save(f"shard-{index:06d}", found)
-        _add_table(sums, found["sums"], shape)
-        advance(len(prompts))
+    for made in job.checkpointed(folder, shard, tasks, advance):
+        _add_table(sums, made.tables["sums"], shape)
     return sums.result()

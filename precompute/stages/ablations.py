@@ -9,27 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
 
-from explorer.core.ablation import KINDS, MEAN_KINDS, NEURON, Removal, ReplacementMeans
+from explorer.core.ablation import (
+    KINDS,
+    MEAN_KINDS,
+    NEURON,
+    HeadMeans,
+    Removal,
+    ReplacementMeans,
+)
 from explorer.core.ablation_effects import removal_effects
 from explorer.core.errors import UnsupportedModelError
-from explorer.core.model_blocks import Blocks
 from explorer.core.types import HeadId, NeuronId
 from precompute.checkpoint import Tables
-from precompute.job import Job, StudiedNeuron
+from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages import ablation_means
 from precompute.stages.kept_prompts import KeptPrompt, prompts_of
 from precompute.stages.prompts import NEURONS_A_SHARD
+from precompute.worker import Worker
 
 _DELTAS = ("delta_pre_activation", "delta_activation", "delta_probability")
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Removals:
     """What is removed from the prompts of one shard; `at` has each removal's prompt in the shard."""
 
     neurons: list[StudiedNeuron]
@@ -71,12 +78,12 @@ def _shard(
     kept: Tables,
     heads: Tables,
     kinds_of: Callable[[NeuronId], tuple[str, ...]],
-) -> _Shard:
+) -> Removals:
     prompts = prompts_of(kept["prompts"])
     token_of = {n.id: n.token_id for n in neurons}
     studied = _studied_heads(heads["head_activity"])
     active = _heads_by_prompt(heads["active_heads"], len(prompts))
-    shard = _Shard(neurons, prompts, [], [], [], [], [])
+    shard = Removals(neurons, prompts, [], [], [], [], [])
     for prompt in prompts:
         shared = (tuple(prompt.kept_ids), prompt.neuron, token_of[prompt.neuron])
         kinds = kinds_of(prompt.neuron)
@@ -94,7 +101,7 @@ def _floats(values: np.ndarray) -> pa.Array:
     return pa.array(values, pa.float32())
 
 
-def _tables(shard: _Shard, deltas: np.ndarray) -> Tables:
+def _tables(shard: Removals, deltas: np.ndarray) -> Tables:
     """`deltas`: `[removal 3]`, in the order of `shard.removals`."""
     place = {removal: i for i, removal in enumerate(shard.removals)}
     single, joint, alone = (
@@ -123,15 +130,14 @@ def _tables(shard: _Shard, deltas: np.ndarray) -> Tables:
     }  # fmt: skip
 
 
-def _measured(
-    job: Job, blocks: Blocks, shard: _Shard, means: ReplacementMeans, advance: Callable[[int], None]
-) -> Tables:
-    removals = shard.removals
-    deltas = np.zeros((len(removals), 3), dtype=np.float32)
-    of_neuron = {n.id: means.without(n.id) for n in shard.neurons}
-    for places, effects in removal_effects(blocks, removals, of_neuron, job.batch_tokens):
+def measured(worker: Worker, task: tuple[Removals, dict[NeuronId, HeadMeans | None]]) -> Tables:
+    """What each removal of a shard changes; with the means that stand in, for each neuron."""
+    shard, means = task
+    deltas = np.zeros((len(shard.removals), 3), dtype=np.float32)
+    effects_of = removal_effects(worker.blocks, shard.removals, means, worker.batch_tokens)
+    for places, effects in effects_of:
         deltas[places] = np.stack([getattr(effects, name) for name in _DELTAS], axis=1)
-        advance(len(places))
+        worker.tick(len(places))
     return _tables(shard, deltas)
 
 
@@ -140,7 +146,7 @@ def _shards(
     prompts: list[Tables],
     heads: list[Tables],
     has_means: Callable[[NeuronId], bool],
-) -> Iterator[_Shard]:
+) -> Iterator[Removals]:
     def kinds_of(neuron: NeuronId) -> tuple[str, ...]:
         return tuple(k for k in KINDS if k not in MEAN_KINDS or has_means(neuron))
 
@@ -154,7 +160,7 @@ def run(
 ) -> list[Tables]:
     """Measure every removal; one shard for each shard of prompts."""
     try:
-        blocks = Blocks(job.model)
+        job.worker.blocks  # noqa: B018 raises where the model cannot be run step by step
     except UnsupportedModelError as error:
         return _left_out(job, str(error), len(prompts))
     train = [[p for p in prompts_of(t["prompts"]) if p.split == "train"] for t in prompts]
@@ -172,17 +178,21 @@ def run(
     total = sum(map(len, train)) + sum(len(s.removals) for s in shards)
     results: list[Tables] = []
     with job.display.stage("ablations", total) as progress:
-        means = ablation_means.run(job, blocks, studied, train, shaped_by, progress.advance)
+        means = ablation_means.run(job, studied, train, shaped_by, progress.advance)
         folder = job.shards("ablations", kinds=KINDS, **shaped_by)
-        for index, shard in enumerate(shards):
-            found = folder.load(f"shard-{index:06d}")
-            if found is None:
-                found = _measured(job, blocks, shard, means, progress.advance)
-                folder.save(f"shard-{index:06d}", found)
-            else:
-                progress.advance(len(shard.removals))
-            results.append(found)
+        tasks = (
+            ShardTask(f"shard-{i:06d}", partial(_task, shard, means), len(shard.removals))
+            for i, shard in enumerate(shards)
+        )
+        for made in job.checkpointed(folder, measured, tasks, progress.advance):
+            results.append(made.tables)
     return results
+
+
+def _task(
+    shard: Removals, means: ReplacementMeans
+) -> tuple[Removals, dict[NeuronId, HeadMeans | None]]:
+    return shard, {n.id: means.without(n.id) for n in shard.neurons}
 
 
 def _left_out(job: Job, reason: str, n_shards: int) -> list[Tables]:

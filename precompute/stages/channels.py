@@ -223,7 +223,7 @@ def _attributions(job: Job, kept: Tables, heads: Tables, senders: _Senders) -> T
     studied = _studied_heads(heads)
     prompts = [p for p in prompts_of(kept["prompts"]) if p.row in studied]
     found: dict[tuple[int, HeadId], np.ndarray] = {}
-    for batch in batches(prompts, job.batch_tokens):
+    for batch in batches(prompts, job.worker.batch_tokens):
         found |= _attribute_batch(job, batch, studied, senders)
     keys = sorted(found)
     return {

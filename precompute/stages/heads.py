@@ -3,7 +3,9 @@ which heads are active there, and which are studied for each neuron."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +14,12 @@ from torch import Tensor
 from explorer.core.analysis import active_of, token_ranks
 from explorer.core.attribution import MIN_HEADS_FOR_2SD, Attribution, is_studied
 from explorer.core.model import Trace
-from explorer.core.types import HeadId, NeuronId
+from explorer.core.types import HeadId, ModelShape, NeuronId
 from precompute.checkpoint import Tables
-from precompute.job import Job, StudiedNeuron
+from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages.kept_prompts import KeptPrompt, batches, prompts_of
-from precompute.stages.prompts import NEURONS_A_SHARD
-
-SPLITS = ("train", "test")
+from precompute.stages.prompts import NEURONS_A_SHARD, SPLITS
+from precompute.worker import Worker
 
 
 @dataclass
@@ -40,7 +41,7 @@ class _Row:
 
 
 def _row(
-    job: Job,
+    worker: Worker,
     trace: Trace,
     parts: Attribution,
     at: int,
@@ -51,7 +52,7 @@ def _row(
     rank: Tensor,
 ) -> _Row:
     """`i` is the row in the batch, `at` the row among those of the same neuron."""
-    shape, length = job.model.shape, len(prompt.kept_ids)
+    shape, length = worker.model.shape, len(prompt.kept_ids)
     heads = np.zeros(shape.n_layers * shape.n_heads, dtype=np.float32)
     reaching = parts.heads[at].float().flatten().cpu().numpy()
     heads[: len(reaching)] = reaching
@@ -68,10 +69,11 @@ def _row(
 
 
 def _attribute_batch(
-    job: Job, batch: list[KeptPrompt], token_of: dict[NeuronId, int], readers: dict
+    worker: Worker, batch: Sequence[KeptPrompt], token_of: dict[NeuronId, int], readers: dict
 ) -> dict[int, _Row]:
-    tokens, last = job.model.batch([p.kept_ids for p in batch])
-    trace = job.model.trace(tokens, last, [p.neuron for p in batch], attention=True, logits=True)
+    model = worker.model
+    tokens, last = model.batch([p.kept_ids for p in batch])
+    trace = model.trace(tokens, last, [p.neuron for p in batch], attention=True, logits=True)
     assert trace.logits is not None
     probability, rank = token_ranks(trace.logits, [token_of[p.neuron] for p in batch])
     rows: dict[int, _Row] = {}
@@ -80,32 +82,30 @@ def _attribute_batch(
         neuron = batch[first].neuron
         end = next((i for i in range(first, len(batch)) if batch[i].neuron != neuron), len(batch))
         parts = trace.attribute(slice(first, end), readers[neuron], neuron.layer)
-        active = active_of(parts.heads, job.config.active_rule)
+        active = active_of(parts.heads, worker.config.active_rule)
         for i in range(first, end):
             rows[batch[i].row] = _row(
-                job, trace, parts, i - first, i, batch[i], active[i - first], probability, rank
+                worker, trace, parts, i - first, i, batch[i], active[i - first], probability, rank
             )
         first = end
     return rows
 
 
 def _activity(
-    job: Job, neuron: NeuronId, prompts: list[KeptPrompt], rows: list[_Row]
+    shape: ModelShape, neuron: NeuronId, prompts: list[KeptPrompt], rows: list[_Row]
 ) -> dict[str, list]:
     """One row for each head that can reach the neuron and each split, zeros included."""
-    n_heads = job.model.shape.n_heads
+    n_heads = shape.n_heads
     columns: dict[str, list] = {name: [] for name in (
         "layer", "neuron", "head_layer", "head", "split", "n_active", "n_prompts",
         "mean_attribution", "studied")}  # fmt: skip
     mine = {split: [p.row for p in prompts if p.split == split] for split in SPLITS}
-    counts = {
-        split: np.zeros(job.model.shape.n_reaching_heads(neuron.layer), int) for split in SPLITS
-    }
+    counts = {split: np.zeros(shape.n_reaching_heads(neuron.layer), int) for split in SPLITS}
     for split in SPLITS:
         for row in mine[split]:
             for head in rows[row].active:
                 counts[split][head.flat(n_heads)] += 1
-    for flat in range(job.model.shape.n_reaching_heads(neuron.layer)):
+    for flat in range(shape.n_reaching_heads(neuron.layer)):
         studied = is_studied(int(counts["train"][flat]), len(mine["train"]))
         head = HeadId.from_flat(flat, n_heads)
         for split in SPLITS:
@@ -172,18 +172,33 @@ def _attention_table(
     })  # fmt: skip
 
 
-def _shard(job: Job, neurons: list[StudiedNeuron], table: pa.Table) -> Tables:
-    prompts = prompts_of(table)
+@dataclass(frozen=True)
+class HeadsTask:
+    """Some neurons, and their rows of `prompts`."""
+
+    neurons: list[StudiedNeuron]
+    prompts: pa.Table
+
+
+def shard(worker: Worker, task: HeadsTask) -> Tables:
+    """The attributions of the prompts of some neurons, and which heads are studied for them."""
+    model, neurons, prompts = worker.model, task.neurons, prompts_of(task.prompts)
     token_of = {n.id: n.token_id for n in neurons}
-    readers = {n.id: job.model.reader(n.id) for n in neurons}
+    readers = {n.id: model.reader(n.id) for n in neurons}
     by_row: dict[int, _Row] = {}
-    for batch in batches(prompts, job.batch_tokens):
-        by_row |= _attribute_batch(job, batch, token_of, readers)
+
+    def attributed(batch: Sequence[KeptPrompt]) -> dict[int, _Row]:
+        return _attribute_batch(worker, batch, token_of, readers)
+
+    for batch in batches(prompts, worker.batch_tokens):
+        for _, rows_of in model.halver.run("attribution", attributed, batch, KeptPrompt.length):
+            by_row |= rows_of
     rows = [by_row[i] for i in range(len(prompts))]
     activity: dict[str, list] = {}
     studied: dict[NeuronId, list[HeadId]] = {}
     for neuron in neurons:
-        found = _activity(job, neuron.id, [p for p in prompts if p.neuron == neuron.id], rows)
+        mine = [p for p in prompts if p.neuron == neuron.id]
+        found = _activity(model.shape, neuron.id, mine, rows)
         for name, values in found.items():
             activity.setdefault(name, []).extend(values)
         heads = zip(
@@ -192,6 +207,7 @@ def _shard(job: Job, neurons: list[StudiedNeuron], table: pa.Table) -> Tables:
         studied[neuron.id] = [
             HeadId(layer, h) for layer, h, split, yes in heads if yes and split == "train"
         ]
+    worker.tick(len(neurons))
     return {
         **_prompt_tables(rows),
         "head_activity": _activity_table(activity),
@@ -216,12 +232,13 @@ def run(job: Job, studied: list[StudiedNeuron], prompt_shards: list[Tables]) -> 
         )
     results: list[Tables] = []
     with job.display.stage("heads", len(studied)) as progress:
-        for index, tables in enumerate(prompt_shards):
-            neurons = studied[index * NEURONS_A_SHARD : (index + 1) * NEURONS_A_SHARD]
-            found = folder.load(f"shard-{index:06d}")
-            if found is None:
-                found = _shard(job, neurons, tables["prompts"])
-                folder.save(f"shard-{index:06d}", found)
-            results.append(found)
-            progress.advance(len(neurons))
+        tasks = (
+            ShardTask(
+                f"shard-{i:06d}", partial(HeadsTask, neurons, tables["prompts"]), len(neurons)
+            )
+            for i, tables in enumerate(prompt_shards)
+            for neurons in [studied[i * NEURONS_A_SHARD : (i + 1) * NEURONS_A_SHARD]]
+        )
+        for made in job.checkpointed(folder, shard, tasks, progress.advance):
+            results.append(made.tables)
     return results

@@ -19,6 +19,10 @@ class KeptPrompt:
     split: str
     kept_ids: list[int]
 
+    def length(self) -> int:
+        """In a batch, BOS included."""
+        return len(self.kept_ids) + 1
+
 
 def prompts_of(table: pa.Table) -> list[KeptPrompt]:
     """The prompts of a shard's `prompts` table, in its order."""

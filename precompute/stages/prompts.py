@@ -1,197 +1,146 @@
 """Stage 3: cut each neuron's best prompts to the shortest suffix that keeps the neuron on.
 
-Searches of many prompts advance together, one length at a time, so that a batch holds suffixes of
-one length and nothing is padded. Candidates are taken in order of activation until enough are kept;
-a text that the neuron already has (train first) is passed over and counted.
+The candidates' texts are looked up in one more pass over the corpus; of each, the window up to the
+peak alone is held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from explorer.core.model import LanguageModel
 from explorer.core.truncation import Truncation
 from explorer.core.types import NeuronId
 from precompute.checkpoint import Tables
 from precompute.corpus import shards
-from precompute.job import Job, StudiedNeuron
+from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages.scan import ScanResult
+from precompute.stages.truncating import Candidate, SplitQueue, SuffixRunner, keep_prompts
+from precompute.worker import Worker
 
 NEURONS_A_SHARD = 32
+SPLITS = ("train", "test")
+
+Place = tuple[int, int]
+"""A document and a window of it."""
 
 
-@dataclass
-class Candidate:
-    """One document's peak for one neuron, and the search for its shortest suffix."""
+@dataclass(frozen=True)
+class FoundPrompt:
+    """A candidate as the scan found it: the tokens from its window's start to the peak, included."""
 
-    neuron: NeuronId
     doc_id: int
+    activation: float
     token_ids: list[int]
-    search: Truncation
-    extra: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def start(self) -> int:
-        assert self.search.kept is not None
-        return len(self.token_ids) - self.search.kept
-
-    @property
-    def kept_ids(self) -> list[int]:
-        return self.token_ids[self.start :]
 
 
-@dataclass
-class _SplitQueue:
-    """A neuron's candidates of one split: evaluated up to `n_ready`, decided up to `n_decided`."""
+@dataclass(frozen=True)
+class PromptsTask:
+    """Some neurons, each with its candidates by split, best first."""
 
-    split: str
-    candidates: list[Candidate]
-    wanted: int
-    n_ready: int = 0
-    n_decided: int = 0
-    kept: list[Candidate] = field(default_factory=list)
-    n_repeats: int = 0
-    n_dropped: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return len(self.kept) == self.wanted or self.n_decided == len(self.candidates)
-
-    def next_candidates(self) -> list[Candidate]:
-        """What to evaluate now: as many as are still wanted, so that none is evaluated in vain."""
-        wanted = self.wanted - len(self.kept) - (self.n_ready - self.n_decided)
-        batch = self.candidates[self.n_ready : self.n_ready + max(0, wanted)]
-        self.n_ready += len(batch)
-        return batch
-
-    def decide(self, taken: set[str], texts: Sequence[str]) -> None:
-        """Keep or pass over what was evaluated, in order; `taken` holds the neuron's kept texts."""
-        while self.n_decided < self.n_ready and not self.is_done:
-            candidate = self.candidates[self.n_decided]
-            self.n_decided += 1
-            if candidate.search.kept is None:
-                self.n_dropped += 1
-                continue
-            text = "".join(texts[i] for i in candidate.kept_ids)
-            if text in taken:
-                self.n_repeats += 1
-                continue
-            taken.add(text)
-            self.kept.append(candidate)
+    neurons: list[NeuronId]
+    found: list[dict[str, list[FoundPrompt]]]
 
 
-class SuffixRunner:
-    """Runs suffixes in batches. Equal requests in equal order give equal batches."""
+class WindowTokens:
+    """Token ids of the windows that hold candidates, from the window's start to its last peak."""
 
-    def __init__(self, model: LanguageModel, max_tokens: int) -> None:
-        self._model = model
-        self._max_tokens = max_tokens
+    def __init__(self, job: Job, scan: ScanResult) -> None:
+        """One more pass over the text of each split."""
+        self._size = job.model.max_prompt_tokens
+        self._scan = scan
+        self._tokens: dict[str, dict[Place, np.ndarray]] = {}
+        for split in job.sources:
+            self._tokens[split.split] = self._read(job, split.split, split.source.name)
 
-    def run(self, requests: list[tuple[Candidate, int]]) -> list[float]:
-        """Activation of each candidate's neuron at its last token, for a suffix of that length."""
-        found = [0.0] * len(requests)
-        order = sorted(
-            range(len(requests)), key=lambda i: (requests[i][0].neuron.layer, requests[i][1], i)
-        )
-        for rows in self._batches(requests, order):
-            chosen = [requests[i] for i in rows]
-            tokens, last = self._model.batch([c.token_ids[-length:] for c, length in chosen])
-            values = self._model.activation_at_last(tokens, last, [c.neuron for c, _ in chosen])
-            for i, value in zip(rows, values.tolist(), strict=True):
-                found[i] = value
+    def _read(self, job: Job, split: str, corpus: str) -> dict[Place, np.ndarray]:
+        peaks = self._scan.peaks[split]
+        is_there = peaks.doc_id >= 0
+        last: dict[int, dict[int, int]] = {}
+        columns = (peaks.doc_id[is_there].tolist(), peaks.position[is_there].tolist())
+        for doc_id, position in zip(*columns, strict=True):
+            window, place = divmod(position, self._size)
+            windows = last.setdefault(doc_id, {})
+            windows[window] = max(place, windows.get(window, 0))
+        found: dict[Place, np.ndarray] = {}
+        for first, texts in shards(corpus):
+            ids = [first + i for i in range(len(texts)) if first + i in last]
+            for doc_id, tokens in zip(
+                ids, job.model.tokenizer.encode_all([texts[i - first] for i in ids]), strict=True
+            ):
+                for window, place in last[doc_id].items():
+                    begin = window * self._size
+                    whole = np.array(tokens[begin : begin + place + 1], dtype=np.int32)
+                    found[doc_id, window] = whole
         return found
 
-    def _batches(
-        self, requests: list[tuple[Candidate, int]], order: list[int]
-    ) -> Iterator[list[int]]:
-        rows: list[int] = []
-        for i in order:
-            layer, length = requests[i][0].neuron.layer, requests[i][1]
-            is_full = rows and (len(rows) + 1) * (length + 1) > self._max_tokens
-            if is_full or (rows and requests[rows[0]][0].neuron.layer != layer):
-                yield rows
-                rows = []
-            rows.append(i)
-        if rows:
-            yield rows
-
-    def search(self, candidates: list[Candidate]) -> None:
-        """Advance all searches, one length at a time, until each is over."""
-        while True:
-            steps = [
-                (c, length) for c in candidates if (length := c.search.next_length()) is not None
-            ]
-            if not steps:
-                return
-            for (candidate, length), value in zip(steps, self.run(steps), strict=True):
-                candidate.search.update(length, value)
-
-    def fill_curves(self, candidates: list[Candidate]) -> None:
-        """Evaluate what the curves of kept prompts show beyond the search."""
-        requests = [(c, length) for c in candidates for length in c.search.curve_lengths()]
-        for (candidate, length), value in zip(requests, self.run(requests), strict=True):
-            candidate.extra[length] = value
+    def candidates(self, row: int, split: str) -> list[FoundPrompt]:
+        """A neuron's candidates of a split, best first; `row` is its place among the studied."""
+        peaks, found = self._scan.peaks[split], []
+        for rank in np.flatnonzero(peaks.doc_id[row] >= 0):
+            doc_id = int(peaks.doc_id[row, rank])
+            window, place = divmod(int(peaks.position[row, rank]), self._size)
+            tokens = self._tokens[split][doc_id, window][: place + 1]
+            found.append(FoundPrompt(doc_id, float(peaks.activation[row, rank]), tokens.tolist()))
+        return found
 
 
-def document_tokens(job: Job, scan: ScanResult) -> dict[str, dict[int, np.ndarray]]:
-    """Token ids of every document that holds a candidate, by split; one more pass over the text."""
-    found: dict[str, dict[int, np.ndarray]] = {}
-    for split in job.sources:
-        wanted = set(scan.peaks[split.split].doc_id.flatten().tolist()) - {-1}
-        found[split.split] = {}
-        for first, texts in shards(split.source.name):
-            ids = [first + i for i in range(len(texts)) if first + i in wanted]
-            encoded = job.model.tokenizer.encode_all([texts[i - first] for i in ids])
-            for doc_id, tokens in zip(ids, encoded, strict=True):
-                found[split.split][doc_id] = np.array(tokens, dtype=np.int32)
-    return found
+def _queue(worker: Worker, neuron: NeuronId, split: str, found: list[FoundPrompt]) -> SplitQueue:
+    config = worker.config
 
-
-def _candidates(
-    job: Job,
-    scan: ScanResult,
-    documents: dict[str, dict[int, np.ndarray]],
-    row: int,
-    neuron: NeuronId,
-    split: str,
-) -> list[Candidate]:
-    """A neuron's candidates of a split, best first: each prompt runs from its window's start to the
-    peak, included."""
-    peaks, window = scan.peaks[split], job.model.max_prompt_tokens
-    found = []
-    for rank in np.flatnonzero(peaks.doc_id[row] >= 0):
-        doc_id, peak = int(peaks.doc_id[row, rank]), int(peaks.position[row, rank])
-        ids = documents[split][doc_id][peak // window * window : peak + 1].tolist()
+    def candidate(prompt: FoundPrompt) -> Candidate:
         search = Truncation(
-            len(ids),
-            float(peaks.activation[row, rank]),
-            job.config.keep_ratio,
-            job.config.max_prompt_tokens,
+            len(prompt.token_ids), prompt.activation, config.keep_ratio, config.max_prompt_tokens
         )
-        found.append(Candidate(neuron, doc_id, ids, search))
+        return Candidate(neuron, prompt.doc_id, prompt.token_ids, search)
+
+    return SplitQueue(split, [candidate(prompt) for prompt in found], config.prompts)
+
+
+def shard(worker: Worker, task: PromptsTask) -> Tables:
+    """The kept prompts of some neurons."""
+    runner = SuffixRunner(worker.model, worker.batch_tokens)
+    found = task.found
+    if worker.config.dtype != "float32":
+        found = reread(runner, task)
+    queues = [
+        [_queue(worker, neuron, split, prompts[split]) for split in SPLITS]
+        for neuron, prompts in zip(task.neurons, found, strict=True)
+    ]
+    keep_prompts(runner, queues, worker.model.token_texts)
+    runner.fill_curves([c for splits in queues for queue in splits for c in queue.kept])
+    worker.tick(len(task.neurons))
+    return _rows(queues)
+
+
+def reread(runner: SuffixRunner, task: PromptsTask) -> list[dict[str, list[FoundPrompt]]]:
+    """The candidates' activations in float32, where the corpus was read in less, and their order by
+    them; what is not above 0 is none."""
+    flat = [
+        (i, split, prompt)
+        for i, by_split in enumerate(task.found)
+        for split, prompts in by_split.items()
+        for prompt in prompts
+    ]
+    requests = []
+    for i, _, prompt in flat:
+        search = Truncation(len(prompt.token_ids), prompt.activation, 1.0, len(prompt.token_ids))
+        candidate = Candidate(task.neurons[i], prompt.doc_id, prompt.token_ids, search)
+        requests.append((candidate, len(prompt.token_ids)))
+    found: list[dict[str, list[FoundPrompt]]] = [{s: [] for s in SPLITS} for _ in task.found]
+    for (i, split, prompt), value in zip(flat, runner.run(requests), strict=True):
+        if value > 0:
+            found[i][split].append(FoundPrompt(prompt.doc_id, value, prompt.token_ids))
+    for by_split in found:
+        for prompts in by_split.values():
+            prompts.sort(key=lambda p: (-p.activation, p.doc_id))
     return found
 
 
-def _keep_prompts(job: Job, runner: SuffixRunner, queues: list[list[_SplitQueue]]) -> None:
-    """Evaluate and decide until every split of every neuron has enough or has run out."""
-    taken: list[set[str]] = [set() for _ in queues]
-    while True:
-        wave = [c for splits in queues for queue in splits for c in queue.next_candidates()]
-        runner.search(wave)
-        for splits, texts in zip(queues, taken, strict=True):
-            for queue in splits:
-                queue.decide(texts, job.model.token_texts)
-                if not queue.is_done:
-                    break  # test prompts are decided once all train prompts are
-        if all(queue.is_done for splits in queues for queue in splits):
-            return
-
-
-def _rows(queues: list[list[_SplitQueue]]) -> Tables:
+def _rows(queues: list[list[SplitQueue]]) -> Tables:
     kept = [
         (queue.split, rank, candidate)
         for splits in queues
@@ -234,34 +183,35 @@ def run(job: Job, studied: list[StudiedNeuron], scan: ScanResult) -> list[Tables
         candidates=config.n_candidates,
         prompts=config.prompts,
         keep_ratio=config.keep_ratio,
+        dtype=config.dtype,
         batch_tokens=job.batch_tokens,
         max_prompt_tokens=config.max_prompt_tokens,
     )
-    runner = SuffixRunner(job.model, job.batch_tokens)
     results: list[Tables] = []
-    documents: dict[str, dict[int, np.ndarray]] | None = None
+    windows: list[WindowTokens] = []
+
+    def task(first: int) -> PromptsTask:
+        # The text is read once more only where a shard is missing.
+        if not windows:
+            windows.append(WindowTokens(job, scan))
+        neurons = [n.id for n in studied[first : first + NEURONS_A_SHARD]]
+        found = [
+            {split: windows[0].candidates(first + i, split) for split in SPLITS}
+            for i in range(len(neurons))
+        ]
+        return PromptsTask(neurons, found)
+
     with job.display.stage("prompts", len(studied)) as progress:
-        for first in range(0, len(studied), NEURONS_A_SHARD):
-            tables = folder.load(f"neurons-{first:06d}")
-            if tables is None:
-                documents = documents or document_tokens(job, scan)
-                queues = [
-                    [
-                        _SplitQueue(
-                            split,
-                            _candidates(job, scan, documents, first + i, n.id, split),
-                            config.prompts,
-                        )
-                        for split in ("train", "test")
-                    ]
-                    for i, n in enumerate(studied[first : first + NEURONS_A_SHARD])
-                ]
-                _keep_prompts(job, runner, queues)
-                runner.fill_curves([c for s in queues for q in s for c in q.kept])
-                tables = _rows(queues)
-                folder.save(f"neurons-{first:06d}", tables)
-            results.append(tables)
-            progress.advance(len(studied[first : first + NEURONS_A_SHARD]))
+        tasks = (
+            ShardTask(
+                f"neurons-{first:06d}",
+                partial(task, first),
+                len(studied[first : first + NEURONS_A_SHARD]),
+            )
+            for first in range(0, len(studied), NEURONS_A_SHARD)
+        )
+        for made in job.checkpointed(folder, shard, tasks, progress.advance):
+            results.append(made.tables)
     _count_warnings(job, results)
     return results
 

@@ -1,13 +1,15 @@
 """Stage 2: one pass over the corpus for all studied neurons, keeping each one's best documents.
 
 The pass stops at the deepest studied layer; windows are bucketed by length, so that little of a
-batch is padding. Shards are consecutive documents.
+batch is padding. Shards are consecutive documents; every so many of them are merged into one, so that
+what lies on disk grows with the candidates and not with the corpus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +20,10 @@ from explorer.core.accumulate import Peaks, TopDocuments, document_peaks, readin
 from explorer.core.errors import CorpusError
 from explorer.core.model import LanguageModel
 from explorer.core.types import NeuronId
-from precompute.checkpoint import Tables
+from precompute.checkpoint import ShardFolder, Tables
 from precompute.corpus import shards
-from precompute.job import Job, SplitSource, StudiedNeuron
+from precompute.job import Job, Shard, ShardTask, SplitSource, StudiedNeuron
+from precompute.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,20 @@ class Window:
     document: int
     offset: int
     token_ids: list[int]
+
+    def length(self) -> int:
+        """In a batch, BOS included."""
+        return len(self.token_ids) + 1
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """Consecutive documents from `first` on, for some neurons; `parity` as in SplitSource."""
+
+    first: int
+    texts: list[str]
+    parity: int | None
+    neurons: tuple[NeuronId, ...]
 
 
 @dataclass(frozen=True)
@@ -67,8 +84,14 @@ def batches(windows: list[Window], max_tokens: int) -> Iterator[list[Window]]:
 class PeakFinder:
     """Finds where each of a fixed list of neurons peaks in a batch of windows."""
 
-    def __init__(self, model: LanguageModel, neurons: list[NeuronId]) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        neurons: Sequence[NeuronId],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._model = model
+        self._dtype = dtype
         self._n = len(neurons)
         self._columns: dict[int, list[int]] = {}
         self._indices: dict[int, Tensor] = {}
@@ -79,7 +102,7 @@ class PeakFinder:
                 [neurons[i].index for i in columns], device=model.device
             )
 
-    def find(self, batch: list[Window]) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, batch: Sequence[Window]) -> tuple[np.ndarray, np.ndarray]:
         """Highest post-activation of each neuron in each window, BOS left out, and the index of its
         (earliest) token in the window: two arrays `[window neuron]`."""
         activation = np.empty((len(batch), self._n), dtype=np.float32)
@@ -89,7 +112,7 @@ class PeakFinder:
         tokens, last = self._model.batch([window.token_ids for window in batch])
         positions = torch.arange(1, tokens.shape[1], device=tokens.device)
         padding = positions[None] > last[:, None]
-        for layer, values in self._model.activations(tokens, self._indices).items():
+        for layer, values in self._model.activations(tokens, self._indices, self._dtype).items():
             inside = values[:, 1:].masked_fill(padding[:, :, None], -torch.inf)
             highest = inside.max(dim=1)
             # `max` leaves open which of several equal positions it names: take the first.
@@ -99,17 +122,20 @@ class PeakFinder:
         return activation, position
 
 
-def _scan_shard(
-    job: Job, finder: PeakFinder, split: SplitSource, first: int, texts: list[str], n_neurons: int
-) -> Tables:
-    ids = [first + i for i in range(len(texts))]
-    mine = [i for i in range(len(texts)) if split.parity is None or ids[i] % 2 == split.parity]
-    encoded = job.model.tokenizer.encode_all([texts[i] for i in mine])
-    windows = cut_windows(encoded, job.model.max_prompt_tokens)
-    found: list[tuple[list[Window], np.ndarray, np.ndarray]] = [
-        (batch, *finder.find(batch)) for batch in batches(windows, job.batch_tokens)
+def scan_shard(worker: Worker, task: ScanTask) -> Tables:
+    """The best documents of each neuron among some consecutive ones, and how much was read."""
+    model, neurons = worker.model, task.neurons
+    ids = [task.first + i for i in range(len(task.texts))]
+    mine = [i for i in range(len(ids)) if task.parity is None or ids[i] % 2 == task.parity]
+    encoded = model.tokenizer.encode_all([task.texts[i] for i in mine])
+    windows = cut_windows(encoded, model.max_prompt_tokens)
+    finder = PeakFinder(model, neurons, worker.reading_dtype)
+    found = [
+        (some, *peaks)
+        for batch in batches(windows, worker.batch_tokens)
+        for some, peaks in model.halver.run("scan", finder.find, batch, Window.length)
     ]
-    best = TopDocuments(n_neurons, job.config.n_candidates)
+    best = TopDocuments(len(neurons), worker.config.n_candidates)
     if found:
         flat = [window for batch, _, _ in found for window in batch]
         activation, position = document_peaks(
@@ -119,10 +145,15 @@ def _scan_shard(
             np.concatenate([a for _, a, _ in found]),
             np.concatenate([p for _, _, p in found]),
         )
-        marks = reading_marks(encoded, job.model.max_prompt_tokens, position)
+        marks = reading_marks(encoded, model.max_prompt_tokens, position)
         best.update(np.array([ids[i] for i in mine]), activation, position, marks)
-    counts = {"n_documents": [len(mine)], "n_tokens": [sum(len(e) for e in encoded)]}
-    return {"peaks": _peaks_table(best.result()), "counts": pa.table(counts)}
+    worker.tick(len(task.texts))
+    return _tables(best, len(mine), sum(map(len, encoded)))
+
+
+def _tables(best: TopDocuments, n_documents: int, n_tokens: int) -> Tables:
+    counts = pa.table({"n_documents": [n_documents], "n_tokens": [n_tokens]})
+    return {"peaks": _peaks_table(best.result()), "counts": counts}
 
 
 def _peaks_table(peaks: Peaks) -> pa.Table:
@@ -149,9 +180,90 @@ def _peaks_of(table: pa.Table, n_neurons: int) -> Peaks:
     return Peaks(activation, doc_id, position, mark)
 
 
+SHARDS_A_GROUP = 64
+"""Shards that are merged into one on disk once all are there."""
+_GROUP = "group-"
+
+
+class _Accumulated:
+    """The best documents and the counts so far."""
+
+    def __init__(self, n_neurons: int, n_candidates: int) -> None:
+        self._n_neurons = n_neurons
+        self.best = TopDocuments(n_neurons, n_candidates)
+        self.n_documents = self.n_tokens = 0
+
+    def add(self, tables: Tables) -> None:
+        self.best.merge(_peaks_of(tables["peaks"], self._n_neurons))
+        self.n_documents += tables["counts"].column("n_documents")[0].as_py()
+        self.n_tokens += tables["counts"].column("n_tokens")[0].as_py()
+
+    def tables(self) -> Tables:
+        return _tables(self.best, self.n_documents, self.n_tokens)
+
+
+def _tasks(
+    folder: ShardFolder, split: SplitSource, neurons: tuple[NeuronId, ...]
+) -> Iterator[ShardTask]:
+    """A task for each shard; one alone, its tables known, where a group is there already."""
+    known: Tables | None = None
+    n_known = 0
+    for place, (first, texts) in enumerate(shards(split.source.name)):
+        if place % SHARDS_A_GROUP == 0:
+            if known is not None:
+                yield ShardTask(_group_name(place - 1), dict, n_known, known)
+            known, n_known = folder.load(_group_name(place)), 0
+        if known is None:
+            task = partial(ScanTask, first, texts, split.parity, neurons)
+            yield ShardTask(f"documents-{first:010d}", task, len(texts))
+        n_known += len(texts)
+    if known is not None:
+        yield ShardTask(_group_name(place), dict, n_known, known)
+
+
+def _group_name(place: int) -> str:
+    """Of the shard in that place."""
+    return f"{_GROUP}{place // SHARDS_A_GROUP:06d}"
+
+
+class _Groups:
+    """Takes shards in order; merges them, group by group, on disk and in memory."""
+
+    def __init__(self, folder: ShardFolder, n_neurons: int, n_candidates: int) -> None:
+        self._folder = folder
+        self._sizes = (n_neurons, n_candidates)
+        self.total = _Accumulated(*self._sizes)
+        self._group = _Accumulated(*self._sizes)
+        self._names: list[str] = []
+        self._place = 0
+
+    def add(self, shard: Shard) -> None:
+        if shard.name.startswith(_GROUP):
+            self.total.add(shard.tables)
+            self._place += SHARDS_A_GROUP
+            return
+        self._group.add(shard.tables)
+        self._names.append(shard.name)
+        self._place += 1
+        if self._place % SHARDS_A_GROUP == 0:
+            self.close()
+
+    def close(self) -> None:
+        """Put the group that is there on disk, and forget the shards that it holds."""
+        if not self._names:
+            return
+        tables = self._group.tables()
+        self._folder.save(_group_name(self._place - 1), tables)
+        for name in self._names:
+            self._folder.drop(name)
+        # What is on disk is what counts, so that a continued run merges the same.
+        self.total.add(tables)
+        self._group, self._names = _Accumulated(*self._sizes), []
+
+
 def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:
     """Scan every split's corpus; resume at the first shard that is missing."""
-    neurons = [neuron.id for neuron in studied]
+    neurons = tuple(neuron.id for neuron in studied)
     peaks, n_documents, n_tokens = {}, {}, {}
     n_tokens_now = 0
     sizes = {s.split: s.source.survey.n_documents for s in job.sources}
@@ -163,23 +275,19 @@ def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:
                 parity=split.parity,
                 neurons=[str(n) for n in neurons],
                 candidates=job.config.n_candidates,
+                dtype=job.config.dtype,
                 batch_tokens=job.batch_tokens,
             )
-            finder = PeakFinder(job.model, neurons)
-            best = TopDocuments(len(neurons), job.config.n_candidates)
-            counted = [0, 0]
-            for first, texts in shards(split.source.name):
-                tables = folder.load(f"documents-{first:010d}")
-                if tables is None:
-                    tables = _scan_shard(job, finder, split, first, texts, len(neurons))
-                    folder.save(f"documents-{first:010d}", tables)
-                    n_tokens_now += tables["counts"].column("n_tokens")[0].as_py()
-                best.merge(_peaks_of(tables["peaks"], len(neurons)))
-                counted[0] += tables["counts"].column("n_documents")[0].as_py()
-                counted[1] += tables["counts"].column("n_tokens")[0].as_py()
-                progress.advance(len(texts))
-            peaks[split.split] = best.result()
-            n_documents[split.split], n_tokens[split.split] = counted
+            found = _Groups(folder, len(neurons), job.config.n_candidates)
+            tasks = _tasks(folder, split, neurons)
+            for shard in job.checkpointed(folder, scan_shard, tasks, progress.advance):
+                if shard.is_new:
+                    n_tokens_now += shard.tables["counts"].column("n_tokens")[0].as_py()
+                found.add(shard)
+            found.close()
+            peaks[split.split] = found.total.best.result()
+            n_documents[split.split] = found.total.n_documents
+            n_tokens[split.split] = found.total.n_tokens
     if sum(n_tokens.values()) == 0:
         raise CorpusError("the corpus has no text; give --corpus a file with documents in it")
     for split_name, count in n_tokens.items():

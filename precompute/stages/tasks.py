@@ -146,7 +146,7 @@ def run(job: Job) -> Tables:
     asked = [
         [(p.token_ids, p.candidates, p.position, str(p.condition)) for p in t] for t in prompts
     ]
-    folder = job.shards("tasks", prompts=asked, batch_tokens=job.batch_tokens) if asked else None
+    folder = job.shards("tasks", prompts=asked, batch_tokens=job.worker.batch_tokens) if asked else None
     blocks: Blocks | None = None
     with job.display.stage("tasks", sum(map(len, prompts))) as progress:
         for index, template in enumerate(prompts):
@@ -159,7 +159,7 @@ def run(job: Job) -> Tables:
                     job.warn(f"tasks left out ({error})")
                     break
                 with model.lock:
-                    judged = run_tasks(blocks, template, job.batch_tokens)
+                    judged = run_tasks(blocks, template, job.worker.batch_tokens)
                 rows = tallies(template, judged)
                 tables = {"task_results": _table(rows, model.shape.d_vocab)}
                 folder.save(f"template-{index:03d}", tables)

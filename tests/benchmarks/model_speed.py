@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
@@ -16,9 +15,8 @@ from explorer.core.attribution import attribute_heads
 from explorer.core.model import LanguageModel, load_model
 from explorer.core.types import NeuronId
 from precompute.config import JobConfig
-from precompute.corpus import Survey
-from precompute.job import Job, Source, SplitSource
-from precompute.stages.scan import PeakFinder, _scan_shard, batches, cut_windows
+from precompute.stages.scan import ScanTask, batches, cut_windows, scan_shard
+from precompute.worker import Worker
 from tests.benchmarks.measure import Row, in_turn
 
 ROOT = Path(__file__).parents[2]
@@ -59,12 +57,11 @@ def _neurons(model: LanguageModel, n: int) -> list[NeuronId]:
 
 def scan_rows(model: LanguageModel, plain: Any, n_texts: int, name: str, repeats: int) -> list[Row]:
     texts = _texts(n_texts)
-    source = SplitSource("train", Source("", Survey(len(texts), 1, 0, "")), None)
-    config = JobConfig(model="", corpus="")
-    job = Job(config, model, (source,), Path(), cast(Any, None), "", Counter())
+    worker = Worker(model, JobConfig(model="", corpus=""))
     windows = cut_windows(model.tokenizer.encode_all(texts), model.max_prompt_tokens)
     tokens = [
-        model.batch([w.token_ids for w in batch])[0] for batch in batches(windows, job.batch_tokens)
+        model.batch([w.token_ids for w in batch])[0]
+        for batch in batches(windows, worker.batch_tokens)
     ]
 
     def forwards() -> None:
@@ -72,9 +69,8 @@ def scan_rows(model: LanguageModel, plain: Any, n_texts: int, name: str, repeats
             _forward(plain, batch)
 
     def scan(n: int) -> Any:
-        neurons = _neurons(model, n)
-        finder = PeakFinder(model, neurons)
-        return lambda: _scan_shard(job, finder, source, 0, texts, n)
+        task = ScanTask(0, texts, None, tuple(_neurons(model, n)))
+        return lambda: scan_shard(worker, task)
 
     hundred, base = in_turn(scan(100), forwards, repeats)
     thousand, hundred_again = in_turn(scan(1000), scan(100), repeats)

@@ -167,7 +167,7 @@ def one_neuron_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
 def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
     """Stop the job, as Ctrl-C does, when the stage begins its shard of that number, from 1; 0: never.
     The list counts the shards begun."""
-    real, begun = ablations._measured, []
+    real, begun = ablations.measured, []
 
     def measured(*arguments: Any) -> Any:
         begun.append(1)
@@ -175,7 +175,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(ablations, "_measured", measured)
+    monkeypatch.setattr(ablations, "measured", measured)
     return begun
 
 
@@ -218,7 +218,7 @@ def test_a_model_that_cannot_be_stepped_is_published_without(
     def refuse(model: Any) -> Any:
         raise UnsupportedModelError("its blocks differ; choose a GPT-2")
 
-    monkeypatch.setattr(ablations, "Blocks", refuse)
+    monkeypatch.setattr("precompute.worker.Blocks", refuse)
     found = tables(call(*quick_call, "--out", tmp_path).store)
     assert found["ablations"] == found["joint_ablations"] == found["neuron_ablations"] == []
     ((_, _, reason),) = [row for row in found["failures"] if row[0] == "ablations"]

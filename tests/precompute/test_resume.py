@@ -102,14 +102,14 @@ def assert_only_unfinished(out: Path) -> None:
     assert list_runs(out) == list_runs(out / "no such folder")  # nothing to list, nothing to report
 
 
-@pytest.mark.parametrize("after", [2, 7, 12, 17])
+@pytest.mark.parametrize("after", [2, 7, 8, 11, 14, 19])
 def test_an_interrupted_run_goes_on_where_it_stopped(
     after: int, quick_call: Call, undisturbed: tuple[Outcome, list[str]], saves: SaveLog, tmp_path: Path
 ) -> None:  # fmt: skip
     expected, every_shard = undisturbed
-    # Layers, documents of two splits; prompts, heads, means and ablations, explanations; layers and
-    # prompts again, for channels.
-    assert len(every_shard) == 3 + 2 * 4 + 1 + 1 + 2 + 1 + 3 + 1
+    # Layers, documents of two splits and their groups; prompts, heads, means and ablations,
+    # explanations; layers and prompts again, for channels.
+    assert len(every_shard) == 3 + 2 * (4 + 1) + 1 + 1 + 2 + 1 + 3 + 1
     done = interrupt(saves, after, *quick_call, "--out", tmp_path)
     assert done == every_shard[:after]
     assert_only_unfinished(tmp_path)
@@ -124,13 +124,13 @@ def test_another_run_in_between_loses_nothing(
 ) -> None:
     """Two runs of one model and corpus share a work folder; the one that ends clears its own part."""
     expected, every_shard = undisturbed
-    interrupt(saves, 12, *quick_call, "--out", tmp_path)
+    interrupt(saves, 14, *quick_call, "--out", tmp_path)
     other = call(*quick_call, "--seed", "3", "--out", tmp_path)
     saves.take()
     assert_same_store(call(*quick_call, "--out", tmp_path), expected)
     assert saves.take() == [
         *every_shard[:3],
-        *every_shard[12:],
+        *every_shard[14:],
     ]  # the layers' shards were the other's too
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [expected.store.name, other.store.name]
@@ -142,9 +142,7 @@ def test_a_job_killed_three_times_still_publishes_the_same(
 ) -> None:
     """While a shard is half written, while prompts are truncated, and with the store written but
     not yet in its place."""
-    moments = (
-        "os:fsync:12 precompute.stages.prompts:SuffixRunner.run:4 precompute.publish:write_store:1"
-    )
+    moments = "os:fsync:12 precompute.stages.truncating:SuffixRunner.run:4 precompute.publish:write_store:1"
     killed = kill_jobs(SHARD, moments, *quick_call, "--out", tmp_path)
     assert killed.stdout == f"{-signal.SIGKILL} partial\n" * 3, killed.stderr
     assert_only_unfinished(tmp_path)
@@ -174,11 +172,23 @@ def test_damaged_shards_are_found_and_they_alone_are_done_again(
     # All is saved, nothing published.
     interrupt(saves, len(every_shard), *quick_call, "--out", tmp_path)
     work = next(tmp_path.glob("*.partial"))
-    damaged = [every_shard[i] for i in (1, 4, 8, 11, 12, 13, 14, 15, 17, 19)]  # one of each stage
-    for shard in damaged:
-        damage(sorted(work.glob(f"{shard}.*{kind}"))[0])
+    # One of each stage; with a group, the shards that it held are done again too.
+    for i in (1, 7, 13, 14, 15, 16, 17, 19, 21):
+        damage(sorted(work.glob(f"{every_shard[i]}.*{kind}"))[0])
     outcome = call(*quick_call, "--out", tmp_path)
-    assert saves.take() == damaged
+    assert saves.take() == [every_shard[i] for i in (1, *range(3, 8), 13, 14, 15, 16, 17, 19, 21)]
+    assert "damaged shards were found" in outcome.stderr
+    assert_same_store(outcome, expected)
+
+
+def test_a_damaged_shard_of_an_unfinished_group_is_done_again_alone(
+    quick_call: Call, saves: SaveLog, tmp_path: Path, undisturbed: tuple[Outcome, list[str]]
+) -> None:
+    expected, every_shard = undisturbed
+    interrupt(saves, 6, *quick_call, "--out", tmp_path)
+    _flip(next(next(tmp_path.glob("*.partial")).glob(f"{every_shard[4]}.peaks.arrow")))
+    outcome = call(*quick_call, "--out", tmp_path)
+    assert saves.take() == [every_shard[4], *every_shard[6:]]
     assert_same_store(outcome, expected)
 
 
@@ -222,7 +232,7 @@ def test_force_runs_again_beside_the_old_store(
 def unfinished(quick_call: Call, saves: SaveLog, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every shard of the quick run, not published."""
     out = tmp_path_factory.mktemp("unfinished")
-    interrupt(saves, 13, *quick_call, "--out", out)
+    interrupt(saves, 15, *quick_call, "--out", out)
     return out
 
 

@@ -17,7 +17,7 @@ from precompute import prepare
 from precompute.__main__ import STAGES
 from precompute.config import JobConfig
 from precompute.corpus import documents, shards
-from precompute.job import Job, StudiedNeuron
+from precompute.job import StudiedNeuron
 from precompute.progress import Display
 from precompute.stages import scan
 from tests.conftest import demo_documents
@@ -102,7 +102,7 @@ def assert_same(found: Peaks, expected: Peaks) -> None:
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of three documents, forward passes of about two windows."""
     monkeypatch.setattr(scan, "shards", partial(shards, max_documents=3))
-    monkeypatch.setattr(Job, "batch_tokens", property(lambda self: 100))
+    monkeypatch.setattr("precompute.worker.batch_tokens_on", lambda device: 100)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "neox"])

@@ -1,0 +1,1 @@
+"""Where shards are worked on: in this process (`local`), or on a Ray cluster (`ray`)."""

@@ -1,28 +1,25 @@
 """One person on Live over Streamlit's own WebSocket, and a check of all that comes back.
 
-It sends what a browser sends for an edit of the prompt: the state of that field, for its fragment. It
-does not poll as a browser's timers do, and it draws nothing.
+It sends what a browser sends for an edit of the prompt: the state of that field, for its fragment.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
+
+from tests.benchmarks.visit import FINISHED, Visit
 
 SHOWN = "Shown for the prompt: "
 _N_SAYING = 5
 """What says its prompt: heads, parts, next tokens, truncation curve, and the strip."""
-_SUCCESS = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
-
 
 Numbers = dict[str, list[float]]
 """Quantities of a prompt's figures by name, in the order of the rows."""
@@ -65,23 +62,23 @@ def _said(element: Element) -> tuple[str | None, Numbers]:
     return texts[0].removeprefix(SHOWN), numbers
 
 
-class Session:
+class Session(Visit):
     """One person at the WebSocket; `hear` checks all that comes."""
 
     def __init__(self, socket: ClientConnection, tally: Tally) -> None:
-        self.socket, self.tally = socket, tally
+        super().__init__(socket, tally.errors)
+        self.tally = tally
         self.sent_at: dict[str, float] = {}
         self.shown = ""
-        self._query = self._page = self._widget = self._fragment = ""
+        self._widget = self._fragment = ""
+        self._drawn = False
+        """Whether the run that is heard drew anything of Live, as a poll does not."""
         self._run: dict[tuple[int, ...], tuple[str, Numbers]] = {}
 
     async def open(self, text: str) -> None:
         """Open Live on a prompt, and edit on until the model's figures are there."""
-        message = BackMsg()
-        message.rerun_script.page_name = "live"
-        message.rerun_script.query_string = self._query = f"text={text.replace(' ', '+')}"
         self.sent_at[text] = time.perf_counter()
-        await self.socket.send(message.SerializeToString())
+        await self.visit("live", f"text={text.replace(' ', '+')}")
         for n in range(60):
             await self.listen(1.0)
             if self.shown:
@@ -92,48 +89,35 @@ class Session:
 
     async def edit(self, text: str) -> None:
         """What a browser sends 150 ms after the last key."""
-        message = BackMsg()
-        asked = message.rerun_script
-        asked.query_string, asked.page_script_hash = self._query, self._page
-        asked.fragment_id = self._fragment
-        widget = asked.widget_states.widgets.add()
-        widget.id, widget.string_value = self._widget, text
         self.sent_at[text] = time.perf_counter()
-        await self.socket.send(message.SerializeToString())
+        await self.type_into(self._fragment, self._widget, text)
 
     async def listen(self, seconds: float, until: str | None = None) -> None:
         """Hear for so long, or until a finished run shows that prompt."""
         end = time.perf_counter() + seconds
-        while (left := end - time.perf_counter()) > 0 and (until is None or self.shown != until):
-            try:
-                self.hear(await asyncio.wait_for(self.socket.recv(decode=False), left))
-            except TimeoutError:
-                return
+        while (until is None or self.shown != until) and await self.hear_next(end):
+            pass
 
-    def hear(self, raw: bytes) -> None:
-        message = ForwardMsg.FromString(raw)
+    def hear(self, message: ForwardMsg) -> None:
+        super().hear(message)
         kind = message.WhichOneof("type")
-        assert kind != "ref_hash", "the server counts on messages that were never kept"
         if kind == "new_session":
-            self._page, self._run = message.new_session.page_script_hash, {}
-        elif kind == "page_info_changed":
-            self._query = message.page_info_changed.query_string
-        elif kind == "delta" and message.delta.HasField("new_element"):
-            self._hear_element(message)
-        elif kind == "script_finished" and message.script_finished in _SUCCESS:
+            self._run, self._drawn = {}, False
+        elif kind == "delta":
+            self._drawn |= message.delta.fragment_id == self._fragment
+            if message.delta.HasField("new_element"):
+                self._hear_element(message)
+        elif kind == "script_finished" and message.script_finished in FINISHED and self._drawn:
             self._finish()
-        elif kind == "script_finished" and (
-            message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR
-        ):
-            self.tally.errors.append("the script does not compile")
 
     def _hear_element(self, message: ForwardMsg) -> None:
         element = message.delta.new_element
-        kind = element.WhichOneof("type")
-        if kind == "exception":
-            self.tally.errors.append(f"{element.exception.type}: {element.exception.message}")
-        elif kind == "text_input" and element.text_input.id.endswith("-live-text"):
+        if (
+            element.WhichOneof("type") == "text_input"
+            and element.text_input.id.endswith("-live-text")
+        ):  # fmt: skip
             self._widget, self._fragment = element.text_input.id, message.delta.fragment_id
+            self._drawn = True
         prompt, numbers = _said(element)
         if prompt is None:
             return
@@ -168,8 +152,3 @@ class Session:
         for _, numbers in self._run.values():
             found |= numbers
         self.tally.numbers[prompt] = found
-
-
-def joined(url: str) -> connect:
-    address = url.replace("http://", "ws://") + "/_stcore/stream"
-    return connect(address, subprotocols=["streamlit"], max_size=None)  # pyright: ignore[reportArgumentType]

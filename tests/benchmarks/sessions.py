@@ -16,15 +16,18 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from tests.benchmarks.live_session import SHOWN, Numbers, Session, Tally, joined
+from tests.benchmarks.live_session import SHOWN, Numbers, Session, Tally
 from tests.benchmarks.measure import Row
+from tests.benchmarks.visit import joined
 from tests.browser.driving import (
     CHROMIUM,
     Console,
@@ -44,7 +47,7 @@ _DEEDS = ("saw a dog", "found the", "gave it to", "was very", "did not", "said t
           "had", "could not see", "wanted to")  # fmt: skip
 
 
-def _prompt(name: str, n: int) -> str:
+def prompt_of(name: str, n: int) -> str:
     """The n-th prompt of a person; no two are alike, of one person (84 of them) or of two."""
     return f"{name} went to the {_PLACES[n % len(_PLACES)]} and {_DEEDS[n % len(_DEEDS)]}"
 
@@ -63,10 +66,10 @@ async def _one_person(
         await session.listen(number / _N_SOCKETS)
         for n in range(int(seconds)):
             due = time.perf_counter() + 1
-            await session.edit(_prompt(_NAMES[number], n))
+            await session.edit(prompt_of(_NAMES[number], n))
             session.tally.edits += 1
             await session.listen(due - time.perf_counter())
-        last = _prompt(_NAMES[number], int(seconds) - 1)
+        last = prompt_of(_NAMES[number], int(seconds) - 1)
         await session.listen(30, until=last)
         if session.shown != last:
             session.tally.wrong.append(f"the last prompt never came: {last}")
@@ -121,13 +124,27 @@ def _check(page: Page, prompt: str, tally: Tally) -> None:
     tally.errors += page.get_by_test_id("stException").all_inner_texts()
 
 
-def _browse(pages: list[Page], seconds: float, tally: Tally) -> None:
-    """Both people type a prompt over the one before, about once a second."""
+@contextmanager
+def two_tabs(url: str, count: int = 2) -> Iterator[tuple[list[Page], list[Console]]]:
+    """People in Chromium, each on Live with a prompt of their own, and what their consoles say."""
+    names = _NAMES[_N_SOCKETS:][:count]
+    with chromium() as browser:
+        pages = [browser.new_page(viewport={"width": 1440, "height": 900}) for _ in names]
+        consoles = [Console(page) for page in pages]
+        for page, name in zip(pages, names, strict=True):
+            page.goto(f"{url}/live?text={name}")
+            wait_for_model(page)
+            strip_shows(page, name)
+        yield pages, consoles
+
+
+def browse(pages: list[Page], seconds: float, tally: Tally) -> None:
+    """All type a prompt over the one before, about once a second."""
     begin = time.perf_counter()
     n = 0
     while time.perf_counter() - begin < seconds:
         due = time.perf_counter() + 1
-        prompts = [_prompt(name, n) for name in _NAMES[_N_SOCKETS:]]
+        prompts = [prompt_of(name, n) for name in _NAMES[_N_SOCKETS:][: len(pages)]]
         for page, prompt in zip(pages, prompts, strict=True):
             page.get_by_label(_LABEL, exact=True).select_text()
             page.keyboard.type(prompt, delay=5)
@@ -140,17 +157,11 @@ def _browse(pages: list[Page], seconds: float, tally: Tally) -> None:
 
 def _ten_people(url: str, seconds: float) -> tuple[list[Tally], Tally]:
     in_chromium, started = Tally(), threading.Event()
-    with chromium() as browser, ThreadPoolExecutor(1) as thread:
-        pages = [browser.new_page(viewport={"width": 1440, "height": 900}) for _ in range(2)]
-        consoles = [Console(page) for page in pages]
-        for page, name in zip(pages, _NAMES[_N_SOCKETS:], strict=True):
-            page.goto(f"{url}/live?text={name}")
-            wait_for_model(page)
-            strip_shows(page, name)
+    with two_tabs(url) as (pages, consoles), ThreadPoolExecutor(1) as thread:
         others = thread.submit(lambda: asyncio.run(_eight_people(url, seconds, started)))
         while not started.wait(0.1):
             assert not others.done(), others.exception()
-        _browse(pages, seconds, in_chromium)
+        browse(pages, seconds, in_chromium)
         by_socket = others.result()
     in_chromium.errors += [error for console in consoles for error in console.errors]
     return by_socket, in_chromium

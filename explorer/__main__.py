@@ -17,7 +17,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from explorer.core.plain_text import one_line
 
 HOST = "127.0.0.1"
 FIRST_PORT = 8501
@@ -36,15 +38,40 @@ A run is made with: python -m precompute --model MODEL --corpus CORPUS
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its messages repeat what was typed, which may hold escape codes: they are named, not obeyed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
     return int(text)
 
 
+def _mistake(option: str, named: str, wanted: str, must_exist: bool) -> str | None:
+    """What is wrong with a folder that the call names; None where nothing is."""
+    if not named.strip():
+        return f"{option} expects {wanted}, got nothing"
+    try:
+        named.encode("utf-8")
+        path = Path(named)
+        is_there, is_folder = path.exists(), path.is_dir()
+    except UnicodeEncodeError:  # pages could not show it
+        return f"{option} expects a name in UTF-8, {named} is none; link to it under another name"
+    except (OSError, ValueError) as error:  # too long, not to be read, NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        return f"{option} expects {wanted}, {named[:200]} is none ({reason})"
+    if is_there and not is_folder:
+        return f"{option} expects {wanted}, {named} is a file"
+    return f"{option} expects {wanted}, there is none at {named}" if must_exist > is_there else None
+
+
 def parse_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the call; a mistake in it ends the program with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m explorer",
         description="See why a model said a word: its neurons, and the heads that switch them on.",
         epilog=_EXAMPLES,
@@ -62,10 +89,11 @@ def parse_call(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                         help=f"port to serve on (default: the first free one from {FIRST_PORT})")  # fmt: skip
     parser.add_argument("--no-browser", action="store_true", help="open no browser window")
     call = parser.parse_args(arguments)
-    if Path(call.store).exists() and not Path(call.store).is_dir():
-        parser.error(f"--store expects a folder of runs, {call.store} is a file")
-    if call.model is not None and not Path(call.model).is_dir():
-        parser.error(f"--model expects a folder, there is none at {call.model}")
+    mistake = _mistake("--store", call.store, "a folder of runs", must_exist=False)
+    if mistake is None and call.model is not None:
+        mistake = _mistake("--model", call.model, "a folder", must_exist=True)
+    if mistake is not None:
+        parser.error(mistake)
     return call
 
 
@@ -157,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if call.model is not None:
         os.environ["EXPLORER_MODEL"] = str(Path(call.model).absolute())
     os.environ["EXPLORER_LOAD_MODELS"] = "1" if call.load_models else "0"
-    sys.stdout.write(f"Explorer at http://{HOST}:{port} (runs in {call.store}). Ctrl+C stops it.\n")
+    where = one_line(f"Explorer at http://{HOST}:{port} (runs in {call.store}). Ctrl+C stops it.")
+    sys.stdout.write(where + "\n")
     sys.stdout.flush()
     serve(server_options(port, browser=not call.no_browser))
     return 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from explorer.core.errors import StoreError
+from explorer.core.plain_text import one_line
 from explorer.core.store import Store
 
 SUFFIX = ".duckdb"
@@ -62,12 +63,32 @@ def _describe(path: Path) -> RunInfo:
     )
 
 
+def _why_not(path: Path, folder: Path) -> str | None:
+    """Why a file of the folder is not even opened; None where it may be."""
+    try:
+        path.name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is not UTF-8; rename it"
+    try:
+        leads_to = path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return "it is a link that leads nowhere; remove it"
+    if leads_to.parent != folder.resolve():
+        # A folder from a stranger could point at any file of this machine.
+        return "it is a link out of the folder; put the store itself here, or give its folder to --store"
+    return None
+
+
 def list_runs(folder: Path) -> RunList:
-    """All stores directly in a folder. A missing folder is an empty list."""
+    """All stores directly in a folder, none that a link in it leads to outside. A missing folder is empty."""
     runs: list[RunInfo] = []
     unreadable: list[tuple[str, str]] = []
     paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
     for path in paths:
+        reason = _why_not(path, folder)
+        if reason is not None:
+            unreadable.append((one_line(path.name), f"{one_line(path.name)}: {reason}"))
+            continue
         try:
             runs.append(_describe(path))
         except StoreError as error:

@@ -1,0 +1,114 @@
+"""How fast a machine does the work of `work`: measured, never guessed.
+
+`MEASURED` are seconds a unit from runs made for the purpose (`python -m tests.benchmarks rates` makes them
+again and prints the table). Runs in the person's own folder of stores correct them, stage by stage.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from precompute.estimates.past_runs import PastRun
+from precompute.estimates.work import STAGES, Work
+from precompute.estimates.workload import Habits
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds a unit of each kind, for one stage."""
+
+    flop: float = 0.0
+    byte: float = 0.0
+    call: float = 0.0
+    step: float = 0.0
+
+    def seconds(self, work: Work) -> float:
+        return (
+            work.flops * self.flop + work.bytes * self.byte + work.calls * self.call
+            + work.steps * self.step
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates of all stages on one kind of machine."""
+
+    device: str
+    """`cpu` or `cuda`."""
+    machine: str
+    """In words: what they were measured on."""
+    stages: Mapping[str, Rate]
+    factors: Mapping[str, float]
+    """By stage, what runs of one's own took over what the table expects; 1 where there are none."""
+    n_runs: int = 0
+    """Runs behind the factors."""
+
+    def seconds(self, stage: str, work: Work) -> float:
+        return self.stages[stage].seconds(work) * self.factors.get(stage, 1.0)
+
+
+MEASURED: dict[str, Rates] = {
+    "cpu": Rates(
+        "cpu",
+        "2 cores of an Intel Xeon with torch 2.13, on models of 9 to 163 million weights",
+        {
+            "loading": Rate(byte=9.56e-10, step=5.92),
+            "congruence": Rate(flop=3.20e-12, byte=3.01e-10),
+            "scan": Rate(flop=4.22e-12, byte=5.43e-11, call=2.2e-3),
+            "prompts": Rate(flop=7.90e-12, call=2.9e-4),
+            "heads": Rate(flop=1.02e-12, byte=5.30e-10, call=1.59e-2),
+            "ablations": Rate(flop=4.23e-12, call=1.90e-3, step=4.68e-5),
+            "explanations": Rate(step=1.05e-4),
+            "channels": Rate(flop=2.33e-12, byte=2.36e-10, call=1.5e-3),
+            "tasks": Rate(flop=3.49e-12, byte=1.30e-10),
+            "publish": Rate(call=0.275, step=1.54e-7),
+        },
+        {},
+    ),
+}
+"""By device. A device that is missing has not been measured, and its time is not forecast. Non-negative
+least squares over six runs of five shapes (the bundled model twice, GPT-2's small one, a GPT-NeoX one and two
+between), which it gives back within 34 %, most within 15 %."""
+
+
+def expected(rates: Rates, run: PastRun) -> dict[str, float]:
+    """What the table says of a run that was made, from what it found; seconds by stage."""
+    return {
+        stage: rates.stages[stage].seconds(STAGES[stage](run.size, run.habits))
+        for stage in run.seconds
+        if stage in rates.stages
+    }
+
+
+def comparable(device: str, runs: Iterable[PastRun]) -> list[PastRun]:
+    """Runs that say how fast this kind of device is: made by one worker, and on the machine of the first
+    of them (runs come newest first) where they tell their machine."""
+    mine = [run for run in runs if run.machine.device == device and run.machine.workers == 1]
+    return [run for run in mine if run.machine.name in ("", mine[0].machine.name)]
+
+
+def corrected(rates: Rates, runs: Iterable[PastRun]) -> Rates:
+    """The table with the factors of these runs: for each stage the least of actual over expected, since
+    other work on a machine only ever slows it down. Runs that cannot be compared are passed over."""
+    mine = comparable(rates.device, runs)
+    ratios: dict[str, list[float]] = {}
+    for run in mine:
+        for stage, seconds in expected(rates, run).items():
+            if seconds > 0 and run.seconds[stage] > 0:
+                ratios.setdefault(stage, []).append(run.seconds[stage] / seconds)
+    factors = {stage: min(found) for stage, found in ratios.items()}
+    if factors:  # stages that no run timed go by how the others did
+        usual = statistics.median(factors.values())
+        factors = {stage: factors.get(stage, usual) for stage in rates.stages}
+    return Rates(rates.device, rates.machine, rates.stages, factors, len(mine))
+
+
+def usual_habits(runs: Iterable[PastRun]) -> Habits | None:
+    """The median of each habit over runs; None without any."""
+    found = [run.habits for run in runs]
+    if not found:
+        return None
+    names = Habits.__dataclass_fields__
+    return Habits(**{n: statistics.median(getattr(h, n) for h in found) for n in names})

@@ -20,6 +20,7 @@ from precompute.config import JobConfig
 from precompute.interrupt import prompt_stop
 
 STAGES = {
+    "survey": "Surveying the corpus",
     "congruence": "Neurons against tokens",
     "scan": "Reading the corpus",
     "prompts": "Truncating prompts",

@@ -1,7 +1,8 @@
 """Corpora as streams of documents: `.txt`, `.jsonl`, `.parquet`, gzipped or not, or a hub data set.
 
 A document's id is its place in the file from 0, empty ones included, duplicates kept. Nothing here
-holds a corpus in memory. Bytes that are not UTF-8 become the replacement character and are counted.
+holds more of a corpus than a few documents. Bytes that are not UTF-8 become the replacement character
+and are counted.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from explorer.core.errors import CallError, CorpusError
 
 _ENDINGS = (".txt", ".jsonl", ".parquet")
+MAX_DOCUMENT_BYTES = 64 << 20
+"""A document is held whole; a larger one is refused, since memory must not grow with the corpus."""
 
 Document = tuple[str, bool]
 """A document's text, and whether bytes of it were not UTF-8 and had to be replaced."""
@@ -49,10 +55,27 @@ def _kind(path: Path) -> str:
     return kind
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.name.lower().endswith(".gz"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
+class _Counted(io.FileIO):
+    """A file that tells how many of its bytes are read, as they lie on disk."""
+
+    def __init__(self, path: Path, told: Callable[[int], object]) -> None:
+        super().__init__(path)
+        self._told = told
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        n = super().readinto(buffer)
+        self._told(n or 0)
+        return n
+
+
+@contextmanager
+def _opened(path: Path, told: Callable[[int], object]) -> Iterator[IO[bytes]]:
+    with io.BufferedReader(_Counted(path, told), 1 << 20) as raw:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        else:
+            yield raw
 
 
 def _decoded(raw: bytes) -> tuple[str, bool]:
@@ -63,30 +86,45 @@ def _decoded(raw: bytes) -> tuple[str, bool]:
         return raw.decode("utf-8", "replace"), True
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file, without the byte order mark that some editors write first."""
-    for number, raw in enumerate(stream):
-        yield raw if number else raw.removeprefix(codecs.BOM_UTF8)
+def _too_large(path: Path, number: int) -> CorpusError:
+    return CorpusError(
+        f"{path.name}: the document at line {number} is larger than {MAX_DOCUMENT_BYTES:,} bytes; cut it "
+        "into several (in a .txt file with blank lines)"
+    )
+
+
+def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of a file, without the byte order mark that some editors write first; none is held
+    that is larger than a document may be."""
+    number = 0
+    while raw := stream.readline(MAX_DOCUMENT_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_DOCUMENT_BYTES:
+            raise _too_large(path, number)
+        yield raw if number > 1 else raw.removeprefix(codecs.BOM_UTF8)
 
 
 def _text_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
     lines: list[str] = []
-    was_replaced = False
-    for raw in _lines(stream):
+    was_replaced, size = False, 0
+    for number, raw in enumerate(_lines(stream, path), 1):
         text, is_bad = _decoded(raw)
         line = text.rstrip("\r\n")
         if line.strip():
             lines.append(line)
             was_replaced |= is_bad
+            size += len(raw)
+            if size > MAX_DOCUMENT_BYTES:
+                raise _too_large(path, number)
         elif lines:
             yield "\n".join(lines), was_replaced
-            lines, was_replaced = [], False
+            lines, was_replaced, size = [], False, 0
     if lines:
         yield "\n".join(lines), was_replaced
 
 
 def _jsonl_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
-    for number, raw in enumerate(_lines(stream), 1):
+    for number, raw in enumerate(_lines(stream, path), 1):
         if not raw.strip():
             continue
         line, was_replaced = _decoded(raw)
@@ -108,9 +146,9 @@ def _parquet_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source: IO[bytes] = io.BytesIO(stream.read()) if isinstance(stream, gzip.GzipFile) else stream
+    source = _unpacked(stream) if isinstance(stream, gzip.GzipFile) else stream
     try:
-        parquet = pq.ParquetFile(source)
+        parquet = pq.ParquetFile(source, buffer_size=1 << 20)
         if "text" not in parquet.schema_arrow.names:
             raise CorpusError(
                 f"{path.name} has no column called text; rename the one that holds it"
@@ -125,6 +163,14 @@ def _parquet_documents(stream: IO[bytes], path: Path) -> Iterator[Document]:
                 yield text or "", False
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path.name} is not a readable parquet file; make it again") from error
+
+
+def _unpacked(stream: IO[bytes]) -> IO[bytes]:
+    """A whole unpacked file on disk, gone when closed: parquet is read from its end."""
+    found = tempfile.TemporaryFile()  # noqa: SIM115 closed with its last reader
+    shutil.copyfileobj(stream, found, 1 << 20)
+    found.seek(0)
+    return found
 
 
 _READERS: dict[str, Callable[[IO[bytes], Path], Iterator[Document]]] = {
@@ -167,8 +213,9 @@ def _is_hub_name(source: str) -> bool:
     )
 
 
-def _read(source: str) -> Iterator[Document]:
-    """The documents of a corpus, in order. Raises CallError where there is none."""
+def _read(source: str, told: Callable[[int], object] = lambda n: None) -> Iterator[Document]:
+    """The documents of a corpus, in order; `told` hears of each piece of the file that is read, in bytes
+    as they lie on disk. Raises CallError where there is none."""
     path = Path(os.path.expanduser(source))
     if not path.is_file():
         if source.strip() and _is_hub_name(source) and not path.exists():
@@ -179,7 +226,7 @@ def _read(source: str) -> Iterator[Document]:
         )
     kind = _kind(path)
     try:
-        with _open(path) as stream:
+        with _opened(path, told) as stream:
             yield from _READERS[kind](stream, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(f"{path.name} is not a whole gzip file; make it again") from error
@@ -192,11 +239,20 @@ def documents(source: str) -> Iterator[str]:
     return (text for text, _ in _read(source))
 
 
-def survey(source: str) -> Survey:
-    """Count and fingerprint a corpus in one streamed pass; finds unreadable parts before any work."""
+def size_on_disk(source: str) -> int:
+    """Bytes of a corpus file; 0 for a hub data set, whose size is not known."""
+    path = Path(os.path.expanduser(source))
+    return path.stat().st_size if path.is_file() else 0
+
+
+def survey(source: str, told: Callable[[int], object] = lambda n: None) -> Survey:
+    """Count and fingerprint a corpus in one streamed pass; finds unreadable parts before any work.
+
+    `told` hears of progress, in bytes of the file.
+    """
     digest = hashlib.sha256()
     n_documents = n_characters = n_replaced = 0
-    for text, was_replaced in _read(source):
+    for text, was_replaced in _read(source, told):
         n_documents += 1
         n_characters += len(text)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from explorer.core.runs import list_runs, short_name
 from explorer.core.schema import SCHEMA_VERSION
 from precompute.checkpoint import key_of, locked, remove_if_empty, write_run_note
 from precompute.config import JobConfig, parse_explainers
-from precompute.corpus import survey
+from precompute.corpus import size_on_disk, survey
 from precompute.engines.local import LocalEngine
 from precompute.engines.protocol import Engine
 from precompute.job import Job, Source, SplitSource
@@ -47,20 +47,20 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()[:40] or "run"
 
 
-def _read(name: str, display: Display) -> Source:
-    display.say(f"Surveying {name} ...")
-    found = survey(name)
-    display.say(f"  {found.n_documents:,} documents, {found.n_characters:,} characters")
+def _read(name: str, display: Display, told: Callable[[int], object]) -> Source:
+    found = survey(name, told)
+    display.say(f"{name}: {found.n_documents:,} documents, {found.n_characters:,} characters")
     return Source(name, found)
 
 
 def _sources(config: JobConfig, display: Display) -> tuple[SplitSource, ...]:
-    corpus = _read(config.corpus, display)
-    if config.test_corpus is None:
-        sources = (SplitSource("train", corpus, 0), SplitSource("test", corpus, 1))
+    names = [config.corpus, *([] if config.test_corpus is None else [config.test_corpus])]
+    with display.stage("survey", sum(map(size_on_disk, names))) as progress:
+        corpus, *others = [_read(name, display, progress.advance) for name in names]
+    if others:
+        sources = (SplitSource("train", corpus, None), SplitSource("test", others[0], None))
     else:
-        test = _read(config.test_corpus, display)
-        sources = (SplitSource("train", corpus, None), SplitSource("test", test, None))
+        sources = (SplitSource("train", corpus, 0), SplitSource("test", corpus, 1))
     if corpus.survey.n_characters == 0:
         raise CorpusError(f"{config.corpus} has no text; give --corpus a file with documents in it")
     return sources
@@ -106,8 +106,7 @@ def plan(config: JobConfig, display: Display) -> Plan:
     if is_new:  # surely not finished: a wrong key is said before the corpus is touched
         _try_explainer(config, display)
     weights, settings = sha256_of_weights(folder), sha256_of_settings(folder)
-    with display.timed("survey"):
-        sources = _sources(config, display)
+    sources = _sources(config, display)
     identity = {
         **config.identity(), "weights": weights, "settings": settings, "schema": SCHEMA_VERSION,
         "corpora": [(s.split, s.source.survey.sha256, s.parity) for s in sources],

@@ -30,7 +30,7 @@ from precompute.stage_clock import StageClock
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_EVENTS = 2.0
 _TINY = 1e-9
-_STEPS = {"survey": "Surveying the corpus", "load": "Loading the model"}
+_STEPS = {"load": "Loading the model"}
 """Titles of what is timed without a bar."""
 
 

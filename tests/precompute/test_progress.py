@@ -43,8 +43,8 @@ def test_a_log_gets_plain_lines(quick_run: Outcome) -> None:
     lines = quick_run.stderr.splitlines()
     assert "\x1b" not in quick_run.stderr
     assert "\r" not in quick_run.stderr
-    assert re.fullmatch(r"Surveying .*quick\.jsonl \.\.\.", lines[0])
-    assert "  16 documents, 960 characters" in lines
+    assert lines[0] == "Surveying the corpus ..."
+    assert re.fullmatch(r".*quick\.jsonl: 16 documents, 960 characters", lines[1])
     for title in ("Reading the corpus", "Truncating prompts", "Publishing the store"):
         at = lines.index(f"{title} ...")
         assert re.fullmatch(rf"{title}: \d+\.\d s", lines[at + 1])
@@ -138,5 +138,5 @@ def test_markup_in_the_name_of_a_corpus_is_a_name(
     name = "[red]:bug:[bold].txt"
     Path(name).write_text("")
     outcome = call("--model", quick_model, "--corpus", name)
-    assert outcome.stderr.splitlines()[0] == f"Surveying {name} ..."
+    assert outcome.stderr.splitlines()[1] == f"{name}: 0 documents, 0 characters"
     assert name in outcome.stderr.splitlines()[-1]

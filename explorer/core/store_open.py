@@ -20,7 +20,7 @@ from explorer.core.schema import SCHEMA_VERSION
 from explorer.core.schema_tables import TABLES
 from explorer.core.types import without_lone_surrogates
 
-_REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
+REBUILD = "rebuild it with: python -m precompute --model MODEL --corpus CORPUS"
 _READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -33,11 +33,25 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+def _check_functions(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """A macro of the store would stand in for a function of our queries, `count` and `coalesce` too,
+    and for those that tell tables from views. Asked in one plain read by its full name, which none of
+    them can change."""
+    own = con.execute(
+        "SELECT function_name, internal FROM system.main.duckdb_functions()"
+    ).fetchall()
+    names = [str(name) for name, is_internal in own if not is_internal]
+    if names:
+        raise StoreError(
+            f"{path.name} is not a store (it brings a function of its own, {names[0][:40]!r}); {REBUILD}"
+        )
+
+
 def _check_tables(con: duckdb.DuckDBPyConnection, path: Path, names: Iterable[str]) -> None:
     """Each must be a table (a view could compute anything) with the columns and types of the schema."""
     found = con.execute(
-        "SELECT c.table_name, c.column_name, c.data_type FROM duckdb_columns() c "
-        "JOIN duckdb_tables() t USING (database_oid, schema_oid, table_oid) "
+        "SELECT c.table_name, c.column_name, c.data_type FROM system.main.duckdb_columns() c "
+        "JOIN system.main.duckdb_tables() t USING (database_oid, schema_oid, table_oid) "
         "WHERE t.schema_name = 'main' AND NOT t.temporary"
     ).fetchall()
     have = set(found)
@@ -45,7 +59,7 @@ def _check_tables(con: duckdb.DuckDBPyConnection, path: Path, names: Iterable[st
         for column, kind, _ in TABLES[table].columns:
             if (table, column, kind) not in have:
                 raise StoreError(
-                    f"{path.name} is not a store (no {table}.{column} of type {kind}); {_REBUILD}"
+                    f"{path.name} is not a store (no {table}.{column} of type {kind}); {REBUILD}"
                 )
 
 
@@ -73,14 +87,12 @@ def _read_manifest(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]
         rows = con.execute("SELECT key, value FROM manifest").fetchall()
         manifest = {without_lone_surrogates(key): _fact(value) for key, value in rows}
     except (duckdb.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(
-            f"{path.name} is not a store (no readable manifest); {_REBUILD}"
-        ) from error
+        raise StoreError(f"{path.name} is not a store (no readable manifest); {REBUILD}") from error
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{path.name} has schema version {str(version)[:20]}, this program reads {SCHEMA_VERSION}; "
-            + _REBUILD
+            + REBUILD
         )
     return manifest
 
@@ -92,8 +104,9 @@ def connect(path: Path) -> tuple[duckdb.DuckDBPyConnection, dict[str, Any]]:
     try:
         con = duckdb.connect(str(path), read_only=True, config=_READ_ONLY)
     except duckdb.Error as error:
-        raise StoreError(f"{path.name} is not a readable DuckDB file; {_REBUILD}") from error
+        raise StoreError(f"{path.name} is not a readable DuckDB file; {REBUILD}") from error
     try:
+        _check_functions(con, path)
         _check_tables(con, path, ["manifest"])
         manifest = _read_manifest(con, path)
         _check_tables(con, path, TABLES)
@@ -102,7 +115,7 @@ def connect(path: Path) -> tuple[duckdb.DuckDBPyConnection, dict[str, Any]]:
         raise
     except duckdb.Error as error:
         con.close()
-        raise StoreError(f"{path.name} is damaged; {_REBUILD}") from error
+        raise StoreError(f"{path.name} is damaged; {REBUILD}") from error
     return con, manifest
 
 
@@ -118,5 +131,5 @@ def run_query(
     except duckdb.Error as error:
         # A block whose checksum is wrong raises the base class itself.
         if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
-            raise StoreError(f"{path.name} is damaged; {_REBUILD}") from error
+            raise StoreError(f"{path.name} is damaged; {REBUILD}") from error
         raise

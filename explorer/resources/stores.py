@@ -15,6 +15,7 @@ import streamlit as st
 from explorer.core.errors import StoreError
 from explorer.core.runs import SUFFIX, RunList, list_runs
 from explorer.core.store import Store
+from explorer.core.store_values import check_values
 from explorer.resources.folder_watch import FolderWatch
 
 STORE_VARIABLE = "EXPLORER_STORE"
@@ -47,6 +48,7 @@ class OpenStores:
         self._lock = threading.Lock()
         self._open: dict[Path, tuple[FileState, Store]] = {}
         self._lists: dict[Path, tuple[dict[Path, FileState], RunList]] = {}
+        self._refused: dict[Path, tuple[FileState, str]] = {}
 
     def runs(self, folder: Path) -> RunList:
         """The runs of a folder, read again only if a file there is new, changed or gone."""
@@ -59,17 +61,39 @@ class OpenStores:
             for path, state in states.items():
                 if path in self._open and self._open[path][0] != state:
                     self._open.pop(path)[1].close()
-            listed = list_runs(folder)
+            listed = self._without_refused(list_runs(folder), states)
             self._lists[folder] = (states, listed)
             return listed
 
+    def _without_refused(self, listed: RunList, states: dict[Path, FileState]) -> RunList:
+        """Runs whose rows were found unfit when they were opened are files that are none."""
+        why = {
+            path: reason
+            for path, (state, reason) in self._refused.items()
+            if states.get(path) == state
+        }
+        runs = tuple(run for run in listed.runs if run.path not in why)
+        refused = tuple((path.name, reason) for path, reason in why.items())
+        return RunList(runs, tuple(sorted({*listed.unreadable, *refused})))
+
     def store(self, path: Path) -> Store:
-        """The open store of a file. Raises StoreError with what repairs it."""
+        """The open store of a file, its rows checked once. Raises StoreError with what repairs it."""
         with self._lock:
             if path not in self._open:
-                store = Store.open(path)
-                self._open[path] = (_file_states(path.parent).get(path, (0, 0, 0)), store)
+                state = _file_states(path.parent).get(path, (0, 0, 0))
+                self._open[path] = (state, self._opened(path, state))
             return self._open[path][1]
+
+    def _opened(self, path: Path, state: FileState) -> Store:
+        store = Store.open(path)
+        try:
+            check_values(store.sql, path, store.manifest)
+        except StoreError as error:
+            store.close()
+            self._refused[path] = (state, str(error))
+            self._lists.clear()  # the next listing leaves it out
+            raise
+        return store
 
 
 @st.cache_resource(show_spinner=False)

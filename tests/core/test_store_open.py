@@ -208,17 +208,19 @@ def test_a_view_in_the_place_of_a_table_is_refused(path: Path, table: str, tmp_p
         "SELECT * FROM read_text('{file}')", "COPY tokens TO '{file}'", "ATTACH '{file}' AS other",
         "INSTALL httpfs", "LOAD httpfs", "SET enable_external_access = true",
         "SET lock_configuration = false", "CREATE TABLE mine (i INTEGER)", "DELETE FROM tokens",
-        "EXPORT DATABASE '{file}'", "SELECT * FROM my_view", "SELECT my_macro()",
+        "EXPORT DATABASE '{file}'", "SELECT * FROM my_view", "SELECT * FROM read_blob('{file}')",
+        "SELECT * FROM read_parquet('{file}')", "SELECT * FROM read_json('{file}')",
+        "SELECT * FROM sniff_csv('{file}')", "IMPORT DATABASE '{file}'", "RESET enable_external_access",
+        "SELECT * FROM duckdb_secrets()", "SELECT getenv('HOME')", "COPY tokens FROM '{file}'",
     ],
 )  # fmt: skip
 def test_an_open_store_is_closed_to_the_outside(path: Path, tmp_path: Path, query: str) -> None:
-    """Not even through a view or a macro that came with the store."""
+    """Not even through a view that came with the store."""
     file = tmp_path / "secret.csv"
     file.write_text("a\nsecret\n")
     alter(
         path,
         f"CREATE VIEW my_view AS SELECT * FROM read_csv('{file}')",
-        f"CREATE MACRO my_macro() AS (SELECT content FROM read_text('{file}'))",
     )
     with Store.open(path) as store, pytest.raises(duckdb.Error):
         store.sql(query.format(file=file))

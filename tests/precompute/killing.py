@@ -15,12 +15,17 @@ import sys
 import time
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from precompute import corpus, prepare
 from precompute.__main__ import main
+from precompute.checkpoint import ShardFolder
 from precompute.stages import ablations, explanations, heads, prompts, scan, tasks
+
+KILLS_A_STORE = 4
+"""Before it is left to end."""
 
 
 def _in_small_shards() -> None:
@@ -30,15 +35,40 @@ def _in_small_shards() -> None:
         module.NEURONS_A_SHARD = 1  # type: ignore[attr-defined]
 
 
-def _job(argv: list[str]) -> int:
-    """Fork a job; its process id."""
-    child = os.fork()
-    if child == 0:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        os._exit(main(argv))
-    return child
+class _Job:
+    """A forked job, which tells of each shard that it has put on disk."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.saved, told = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            save = ShardFolder.save
+
+            def told_save(folder: ShardFolder, name: str, rows: Any) -> None:
+                save(folder, name, rows)
+                os.write(told, b".")
+
+            ShardFolder.save = told_save  # type: ignore[method-assign]
+            os._exit(main(argv))
+        os.close(told)
+
+    def wait_for(self, n: int) -> int:
+        """Wait until so many shards are saved, or the job has ended; how many were."""
+        found = 0
+        while found < n and os.read(self.saved, 1):
+            found += 1
+        return found
+
+    def end(self) -> tuple[int, int]:
+        """Shards saved since, and the exit code."""
+        rest = 0
+        while some := os.read(self.saved, 4096):
+            rest += len(some)
+        os.close(self.saved)
+        return rest, os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def _stages(out: Path) -> dict[str, int]:
@@ -62,30 +92,31 @@ def run(n_kills: int, seed: int, out: Path, argv: list[str]) -> None:
     chance = random.Random(seed)
     done = out / "done"
     done.mkdir(parents=True, exist_ok=True)
-    whole_s = 0.0
-    n_killed = n_stores = 0
-    while n_killed < n_kills or n_stores < 2:
+    n_killed = n_stores = n_saved = n_whole = 0
+    moments: list[int] = []
+    is_open = True
+    while n_killed < n_kills or is_open:
         runs = out / f"runs-{n_stores}"
-        begin, is_fresh = time.monotonic(), not runs.exists()
-        child = _job([*argv, "--out", str(runs)])
-        if n_stores > 0 and n_killed < n_kills:
-            # A continued run is shorter: most of its kills would come too late.
-            time.sleep(chance.uniform(0, whole_s if is_fresh else whole_s / 2))
-            os.kill(child, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        job = _Job([*argv, "--out", str(runs)])
+        if moments and n_killed < n_kills:
+            n_saved += job.wait_for(max(0, moments[0] - n_saved))
+            # Into the next shard, or into the writing of the store.
+            time.sleep(chance.uniform(0, 0.02 if moments.pop(0) < n_whole else 0.2))
+            os.kill(job.pid, signal.SIGKILL)
+        rest, code = job.end()
+        n_saved += rest
         if code == -signal.SIGKILL:
-            n_killed += 1
+            n_killed, is_open = n_killed + 1, True
             _say(kill=n_killed, shards=_stages(runs))
         if code not in (0, -signal.SIGKILL):
             raise SystemExit(f"the job ended with {code}")
-        published = sorted(runs.glob("*.duckdb"))
-        if code == 0 or published:
-            whole_s = whole_s or time.monotonic() - begin
+        if published := sorted(runs.glob("*.duckdb")):
+            n_whole = n_whole or n_saved
             (path,) = published
             path.rename(done / f"{n_stores:04d}.duckdb")
-            left = sorted(p.name for p in runs.iterdir())
-            _say(store=n_stores, left=left)
-            n_stores += 1
+            _say(store=n_stores, left=sorted(p.name for p in runs.iterdir()))
+            n_stores, n_saved, is_open = n_stores + 1, 0, False
+            moments = sorted(chance.sample(range(n_whole + 1), KILLS_A_STORE))
 
 
 if __name__ == "__main__":

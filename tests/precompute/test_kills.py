@@ -48,8 +48,8 @@ def test_a_job_killed_at_random_moments_publishes_the_same(
 
 
 _ORDER = ("congruence", "scan-train", "scan-test", "prompts", "heads", "ablation-means", "ablations",
-          "explanations", "channels", "components", "composition", "tasks", "publish")  # fmt: skip
+          "explanations", "channels", "component-attributions", "tasks", "publish")  # fmt: skip
 
 
 def _order(stage: str) -> int:
-    return _ORDER.index(stage) if stage in _ORDER else 0
+    return _ORDER.index(stage)

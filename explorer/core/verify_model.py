@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,9 @@ def check_weights(manifest: dict[str, Any], folder: Path) -> Check:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
+    """A stored prompt, and what the store has of it."""
+
     prompt_id: int
     neuron: NeuronId
     token_id: int
@@ -73,7 +74,7 @@ class _Sample:
     stored: dict[str, Any]
 
 
-def _samples(store: Store, n: int, seed: int) -> list[_Sample]:
+def _samples(store: Store, n: int, seed: int) -> list[Sample]:
     """`n` prompts drawn with the seed, without replacement; all of them where there are fewer."""
     ids = store.sql("SELECT prompt_id FROM prompts ORDER BY 1")["prompt_id"].to_numpy()
     chosen = np.random.default_rng(seed).permutation(ids)[:n].tolist()
@@ -89,7 +90,7 @@ def _samples(store: Store, n: int, seed: int) -> list[_Sample]:
         {"chosen": chosen},
     )
     return [
-        _Sample(int(row["prompt_id"]), NeuronId(int(row["layer"]), int(row["neuron"])),
+        Sample(int(row["prompt_id"]), NeuronId(int(row["layer"]), int(row["neuron"])),
                 int(row["token_id"]), [int(i) for i in row["kept"]], row)
         for row in rows.to_dict("records")
     ]  # fmt: skip
@@ -135,42 +136,55 @@ def _rank_bounds(found: PromptAnalysis) -> tuple[int, int]:
     return 1 + above, max(1, int((all_ >= own * (1 - _RELATIVE_TIE)).sum()))
 
 
-def checks(
-    store: Store,
-    model: LanguageModel,
-    n_samples: int,
-    seed: int = 0,
-    advance: Callable[[int, int], object] = lambda done, total: None,
-) -> Iterator[Check]:
-    """Recompute `n_samples` prompts with the run's model. `advance` is told how many are done."""
-    begin = time.perf_counter()
-    samples = _samples(store, n_samples, seed) if n_samples > 0 else []
-    if not samples:
-        why = "no samples were asked for" if n_samples < 1 else "the run kept no prompts"
-        yield from _left_out(why, *AGAIN)
-        return
-    spec = AnalysisSpec.from_manifest(store.manifest)
-    parts, activations = _Worst(" pre-activation units"), _Worst(" activation units")
-    chances, ranks = _Worst(""), []
-    for done, sample in enumerate(samples, 1):
-        found = analyse_prompt(model, sample.kept, sample.neuron, sample.token_id, None, spec)
+class Recomputed:
+    """Samples of a store's prompts, held against what the model gives for them, one after the other."""
+
+    def __init__(self, store: Store, n_samples: int, seed: int = 0) -> None:
+        self.samples = _samples(store, n_samples, seed) if n_samples > 0 else []
+        self._spec = AnalysisSpec.from_manifest(store.manifest)
+        self._why = "no samples were asked for" if n_samples < 1 else "the run kept no prompts"
+        self._parts = _Worst(" pre-activation units")
+        self._activations = _Worst(" activation units")
+        self._chances = _Worst("")
+        self._ranks: list[str] = []
+        self._seconds = 0.0
+
+    def compare(self, model: LanguageModel, sample: Sample) -> None:
+        """Run one sample and keep the largest differences."""
+        begin = time.perf_counter()
+        found = analyse_prompt(model, sample.kept, sample.neuron, sample.token_id, None, self._spec)
         stored, where = sample.stored, f"prompt {sample.prompt_id}"
         for name in ("heads", "mlps", "embedding", "bias", "ln_scale"):
-            parts.add(where, getattr(found, name), stored[name])
-        activations.add(where, found.pre_activation, stored["pre_activation"])
-        activations.add(where, found.activation, stored["truncated_activation"])
-        chances.add(where, found.target.probability, stored["probability"])
+            self._parts.add(where, getattr(found, name), stored[name])
+        self._activations.add(where, found.pre_activation, stored["pre_activation"])
+        self._activations.add(where, found.activation, stored["truncated_activation"])
+        self._chances.add(where, found.target.probability, stored["probability"])
         low, high = _rank_bounds(found)
         if not low <= stored["token_rank"] <= high:
-            ranks.append(f"{where}: {stored['token_rank']}, recomputed {found.target.rank}")
-        advance(done, len(samples))
-    seconds = (time.perf_counter() - begin) / len(AGAIN)
-    n = len(samples)
-    rank_finding = Finding.ok(f"{n:,} prompts")
-    if ranks:
-        rank_finding = Finding.failed(
-            f"{len(ranks):,} of {n:,} prompts differ, for example {ranks[0]}"
-        )
-    findings = (parts.finding(n), activations.finding(n), chances.finding(n), rank_finding)
-    for name, finding in zip(AGAIN, findings, strict=True):
-        yield Check(*name, finding.state, finding.reason, seconds)
+            self._ranks.append(f"{where}: {stored['token_rank']}, recomputed {found.target.rank}")
+        self._seconds += time.perf_counter() - begin
+
+    def checks(self) -> list[Check]:
+        """What all samples say, once each has been compared."""
+        n = len(self.samples)
+        if not n:
+            return _left_out(self._why, *AGAIN)
+        ranks = Finding.ok(f"{n:,} prompts")
+        if self._ranks:
+            ranks = Finding.failed(
+                f"{len(self._ranks):,} of {n:,} prompts differ, for example {self._ranks[0]}"
+            )
+        worst = (self._parts, self._activations, self._chances)
+        findings = (*(each.finding(n) for each in worst), ranks)
+        return [
+            Check(*name, finding.state, finding.reason, self._seconds / len(AGAIN))
+            for name, finding in zip(AGAIN, findings, strict=True)
+        ]
+
+
+def checks(store: Store, model: LanguageModel, n_samples: int, seed: int = 0) -> list[Check]:
+    """Recompute `n_samples` prompts with the run's model, drawn with the seed."""
+    recomputed = Recomputed(store, n_samples, seed)
+    for sample in recomputed.samples:
+        recomputed.compare(model, sample)
+    return recomputed.checks()

@@ -15,6 +15,7 @@ from explorer.charts.glossary import GLOSSARY, define
 from explorer.components import frame
 from explorer.components.chips import plain_markdown
 from explorer.components.figure import heading
+from explorer.components.store_checks import store_section
 from explorer.core.store import Store
 from explorer.resources.stores import current_runs
 
@@ -128,4 +129,7 @@ def render() -> None:
         _unreadable()
         st.html('<h2 class="nt-heading">The papers, and the licence</h2>')
         _paragraphs((*PAPERS, LICENCE))
+    checks = st.container()
     _manifest(store)
+    with checks:  # last, so that nothing waits for them
+        store_section(store)

@@ -63,7 +63,7 @@ _LENGTHS = {
         "list_max(starts) >= $n_ctx",
     ),
     "head_attributions": ("len(heads) <> $n_layers * $n_heads", "len(mlps) <> $n_layers"),
-    "component_attributions": ("len(components) <> $d_head",),
+    "component_attributions": ("len(components) NOT BETWEEN 1 AND $d_head",),
 }  # fmt: skip
 _ONCE = {
     "tokens": "token_id", "studied_neurons": "layer, neuron", "prompts": "prompt_id",

@@ -43,6 +43,7 @@ def run_job(config: JobConfig) -> Path:
         explanations,
         heads,
         neurons,
+        precision,
         prompts,
         scan,
         tasks,
@@ -63,6 +64,7 @@ def run_job(config: JobConfig) -> Path:
             studied = neurons.select(job, rankings)
             found = scan.run(job, studied)
             kept = prompts.run(job, studied, found)
+            precision.run(job, studied, kept)
             attributed = heads.run(job, studied, kept)
             ablated = ablations.run(job, studied, kept, attributed)
             explained = explanations.run(job, studied, kept, attributed)

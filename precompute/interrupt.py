@@ -18,7 +18,7 @@ _PATIENCE_S = 1.5
 
 
 @contextmanager
-def prompt_stop(last_words: Callable[[], None], status: int = 1) -> Iterator[None]:
+def prompt_stop(last_words: Callable[[], object], status: int = 1) -> Iterator[None]:
     """Within, Ctrl-C that is not answered in time says `last_words` and ends the process.
 
     Nothing outside the main thread, where signals cannot be watched.

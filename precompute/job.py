@@ -92,6 +92,8 @@ class Job:
     """Fingerprint of the model's configuration and tokenizer."""
     warnings: Counter[str] = field(default_factory=Counter)
     folders: list[ShardFolder] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What stages found that the manifest should tell, by its keys there."""
 
     @property
     def model(self) -> LanguageModel:

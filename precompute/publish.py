@@ -144,6 +144,7 @@ def manifest(job: Job, scan: ScanResult, begin: datetime, run_id: str) -> dict[s
         "start": begin.isoformat(timespec="milliseconds"),
         "end": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "machine": machine(model),
+        **job.facts,
     }
 
 

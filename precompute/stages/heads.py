@@ -23,7 +23,7 @@ from precompute.worker import Worker
 
 
 @dataclass
-class _Row:
+class PromptRow:
     """What the pass found for one prompt."""
 
     heads: np.ndarray
@@ -50,7 +50,7 @@ def _row(
     active: list[HeadId],
     probability: Tensor,
     rank: Tensor,
-) -> _Row:
+) -> PromptRow:
     """`i` is the row in the batch, `at` the row among those of the same neuron."""
     shape, length = worker.model.shape, len(prompt.kept_ids)
     heads = np.zeros(shape.n_layers * shape.n_heads, dtype=np.float32)
@@ -59,7 +59,7 @@ def _row(
     mlps = np.zeros(shape.n_layers, dtype=np.float32)
     mlps[: prompt.neuron.layer] = parts.mlps[at].float().cpu().numpy()
     assert trace.attention is not None
-    return _Row(
+    return PromptRow(
         heads=heads, mlps=mlps, embedding=float(parts.embedding[at]), bias=float(parts.bias[at]),
         pre_activation=float(trace.pre_activation[i]), ln_scale=float(trace.ln_scale[i]),
         active=active, kept_activations=trace.activations[i, 1 : length + 1].cpu().numpy(),
@@ -70,13 +70,13 @@ def _row(
 
 def _attribute_batch(
     worker: Worker, batch: Sequence[KeptPrompt], token_of: dict[NeuronId, int], readers: dict
-) -> dict[int, _Row]:
+) -> dict[int, PromptRow]:
     model = worker.model
     tokens, last = model.batch([p.kept_ids for p in batch])
     trace = model.trace(tokens, last, [p.neuron for p in batch], attention=True, logits=True)
     assert trace.logits is not None
     probability, rank = token_ranks(trace.logits, [token_of[p.neuron] for p in batch])
-    rows: dict[int, _Row] = {}
+    rows: dict[int, PromptRow] = {}
     first = 0
     while first < len(batch):
         neuron = batch[first].neuron
@@ -92,7 +92,7 @@ def _attribute_batch(
 
 
 def _activity(
-    shape: ModelShape, neuron: NeuronId, prompts: list[KeptPrompt], rows: list[_Row]
+    shape: ModelShape, neuron: NeuronId, prompts: list[KeptPrompt], rows: list[PromptRow]
 ) -> dict[str, list]:
     """One row for each head that can reach the neuron and each split, zeros included."""
     n_heads = shape.n_heads
@@ -131,7 +131,7 @@ def _activity_table(columns: dict[str, list]) -> pa.Table:
     return pa.table({n: pa.array(v, types.get(n, pa.int32())) for n, v in columns.items()})
 
 
-def _prompt_tables(rows: list[_Row]) -> Tables:
+def _prompt_tables(rows: list[PromptRow]) -> Tables:
     floats = pa.list_(pa.float32())
     activations = [row.kept_activations for row in rows]
     return {
@@ -156,7 +156,7 @@ def _prompt_tables(rows: list[_Row]) -> Tables:
 
 
 def _attention_table(
-    prompts: list[KeptPrompt], rows: list[_Row], studied: dict[NeuronId, list[HeadId]]
+    prompts: list[KeptPrompt], rows: list[PromptRow], studied: dict[NeuronId, list[HeadId]]
 ) -> pa.Table:
     """Attention of the last position, for the studied heads of each prompt's neuron."""
     found = [
@@ -180,19 +180,28 @@ class HeadsTask:
     prompts: pa.Table
 
 
+def attribute_prompts(
+    worker: Worker, task: HeadsTask, prompts: list[KeptPrompt]
+) -> dict[int, PromptRow]:
+    """What the pass finds for some prompts of the task's neurons, by their rows."""
+    token_of = {n.id: n.token_id for n in task.neurons}
+    readers = {n.id: worker.model.reader(n.id) for n in task.neurons}
+    found: dict[int, PromptRow] = {}
+
+    def attributed(batch: Sequence[KeptPrompt]) -> dict[int, PromptRow]:
+        return _attribute_batch(worker, batch, token_of, readers)
+
+    halver = worker.model.halver
+    for batch in batches(prompts, worker.batch_tokens):
+        for _, rows in halver.run("attribution", attributed, batch, KeptPrompt.length):
+            found |= rows
+    return found
+
+
 def shard(worker: Worker, task: HeadsTask) -> Tables:
     """The attributions of the prompts of some neurons, and which heads are studied for them."""
     model, neurons, prompts = worker.model, task.neurons, prompts_of(task.prompts)
-    token_of = {n.id: n.token_id for n in neurons}
-    readers = {n.id: model.reader(n.id) for n in neurons}
-    by_row: dict[int, _Row] = {}
-
-    def attributed(batch: Sequence[KeptPrompt]) -> dict[int, _Row]:
-        return _attribute_batch(worker, batch, token_of, readers)
-
-    for batch in batches(prompts, worker.batch_tokens):
-        for _, rows_of in model.halver.run("attribution", attributed, batch, KeptPrompt.length):
-            by_row |= rows_of
+    by_row = attribute_prompts(worker, task, prompts)
     rows = [by_row[i] for i in range(len(prompts))]
     activity: dict[str, list] = {}
     studied: dict[NeuronId, list[HeadId]] = {}

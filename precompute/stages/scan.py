@@ -124,18 +124,26 @@ class PeakFinder:
 
 def scan_shard(worker: Worker, task: ScanTask) -> Tables:
     """The best documents of each neuron among some consecutive ones, and how much was read."""
+    found = best_documents(worker, task, worker.reading_dtype)
+    worker.tick(len(task.texts))
+    return found.tables()
+
+
+def best_documents(worker: Worker, task: ScanTask, dtype: torch.dtype) -> Accumulated:
+    """The same, read in this type of number."""
     model, neurons = worker.model, task.neurons
     ids = [task.first + i for i in range(len(task.texts))]
     mine = [i for i in range(len(ids)) if task.parity is None or ids[i] % 2 == task.parity]
     encoded = model.tokenizer.encode_all([task.texts[i] for i in mine])
     windows = cut_windows(encoded, model.max_prompt_tokens)
-    finder = PeakFinder(model, neurons, worker.reading_dtype)
+    finder = PeakFinder(model, neurons, dtype)
     found = [
         (some, *peaks)
         for batch in batches(windows, worker.batch_tokens)
         for some, peaks in model.halver.run("scan", finder.find, batch, Window.length)
     ]
-    best = TopDocuments(len(neurons), worker.config.n_candidates)
+    best = Accumulated(len(neurons), worker.config.n_candidates)
+    best.n_documents, best.n_tokens = len(mine), sum(map(len, encoded))
     if found:
         flat = [window for batch, _, _ in found for window in batch]
         activation, position = document_peaks(
@@ -146,14 +154,8 @@ def scan_shard(worker: Worker, task: ScanTask) -> Tables:
             np.concatenate([p for _, _, p in found]),
         )
         marks = reading_marks(encoded, model.max_prompt_tokens, position)
-        best.update(np.array([ids[i] for i in mine]), activation, position, marks)
-    worker.tick(len(task.texts))
-    return _tables(best, len(mine), sum(map(len, encoded)))
-
-
-def _tables(best: TopDocuments, n_documents: int, n_tokens: int) -> Tables:
-    counts = pa.table({"n_documents": [n_documents], "n_tokens": [n_tokens]})
-    return {"peaks": _peaks_table(best.result()), "counts": counts}
+        best.best.update(np.array([ids[i] for i in mine]), activation, position, marks)
+    return best
 
 
 def _peaks_table(peaks: Peaks) -> pa.Table:
@@ -185,7 +187,7 @@ SHARDS_A_GROUP = 64
 _GROUP = "group-"
 
 
-class _Accumulated:
+class Accumulated:
     """The best documents and the counts so far."""
 
     def __init__(self, n_neurons: int, n_candidates: int) -> None:
@@ -199,7 +201,8 @@ class _Accumulated:
         self.n_tokens += tables["counts"].column("n_tokens")[0].as_py()
 
     def tables(self) -> Tables:
-        return _tables(self.best, self.n_documents, self.n_tokens)
+        counts = pa.table({"n_documents": [self.n_documents], "n_tokens": [self.n_tokens]})
+        return {"peaks": _peaks_table(self.best.result()), "counts": counts}
 
 
 def _tasks(
@@ -232,8 +235,8 @@ class _Groups:
     def __init__(self, folder: ShardFolder, n_neurons: int, n_candidates: int) -> None:
         self._folder = folder
         self._sizes = (n_neurons, n_candidates)
-        self.total = _Accumulated(*self._sizes)
-        self._group = _Accumulated(*self._sizes)
+        self.total = Accumulated(*self._sizes)
+        self._group = Accumulated(*self._sizes)
         self._names: list[str] = []
         self._place = 0
 
@@ -258,7 +261,7 @@ class _Groups:
             self._folder.drop(name)
         # What is on disk is what counts, so that a continued run merges the same.
         self.total.add(tables)
-        self._group, self._names = _Accumulated(*self._sizes), []
+        self._group, self._names = Accumulated(*self._sizes), []
 
 
 def run(job: Job, studied: list[StudiedNeuron]) -> ScanResult:

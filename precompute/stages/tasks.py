@@ -146,7 +146,9 @@ def run(job: Job) -> Tables:
     asked = [
         [(p.token_ids, p.candidates, p.position, str(p.condition)) for p in t] for t in prompts
     ]
-    folder = job.shards("tasks", prompts=asked, batch_tokens=job.worker.batch_tokens) if asked else None
+    folder = (
+        job.shards("tasks", prompts=asked, batch_tokens=job.worker.batch_tokens) if asked else None
+    )
     blocks: Blocks | None = None
     with job.display.stage("tasks", sum(map(len, prompts))) as progress:
         for index, template in enumerate(prompts):

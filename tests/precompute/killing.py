@@ -19,10 +19,20 @@ from typing import Any
 
 import torch
 
-from precompute import corpus, prepare
+from precompute import corpus, prepare, publish
 from precompute.__main__ import main
 from precompute.checkpoint import ShardFolder
-from precompute.stages import ablations, explanations, heads, prompts, scan, tasks
+from precompute.stages import (
+    ablations,
+    channels,
+    explanations,
+    heads,
+    neurons,
+    precision,
+    prompts,
+    scan,
+    tasks,
+)
 
 KILLS_A_STORE = 4
 """Before it is left to end."""
@@ -38,13 +48,13 @@ def _in_small_shards() -> None:
 class _Job:
     """A forked job, which tells of each shard that it has put on disk."""
 
-    def __init__(self, argv: list[str]) -> None:
+    def __init__(self, argv: list[str], log: Path) -> None:
         self.saved, told = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
+            said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(said, 1)
+            os.dup2(said, 2)
             save = ShardFolder.save
 
             def told_save(folder: ShardFolder, name: str, rows: Any) -> None:
@@ -97,7 +107,7 @@ def run(n_kills: int, seed: int, out: Path, argv: list[str]) -> None:
     is_open = True
     while n_killed < n_kills or is_open:
         runs = out / f"runs-{n_stores}"
-        job = _Job([*argv, "--out", str(runs)])
+        job = _Job([*argv, "--out", str(runs)], out / "log")
         if moments and n_killed < n_kills:
             n_saved += job.wait_for(max(0, moments[0] - n_saved))
             # Into the next shard, or into the writing of the store.
@@ -109,7 +119,7 @@ def run(n_kills: int, seed: int, out: Path, argv: list[str]) -> None:
             n_killed, is_open = n_killed + 1, True
             _say(kill=n_killed, shards=_stages(runs))
         if code not in (0, -signal.SIGKILL):
-            raise SystemExit(f"the job ended with {code}")
+            raise SystemExit(f"the job ended with {code}: {(out / 'log').read_text()}")
         if published := sorted(runs.glob("*.duckdb")):
             n_whole = n_whole or n_saved
             (path,) = published
@@ -125,5 +135,6 @@ if __name__ == "__main__":
     prepare.load_model = lru_cache(prepare.load_model)  # type: ignore[attr-defined]
     words = sys.argv[4:]
     prepare.load_model(words[words.index("--model") + 1], "auto")
-    assert explanations and tasks  # loaded before the first fork, like all else
+    # Loaded before the first fork, like all else.
+    assert all((channels, explanations, neurons, precision, publish, tasks))
     run(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), words)

@@ -16,6 +16,7 @@ if _ROOT not in sys.path:
 
 from explorer.components.frame import register_pages  # noqa: E402
 from explorer.components.page_error import show_page  # noqa: E402
+from explorer.resources.session_runs import turn  # noqa: E402
 from explorer.resources.stores import current_runs  # noqa: E402
 
 PAGES = ("tokens", "neuron", "head", "map", "live", "channels", "flow", "findings", "about")
@@ -26,7 +27,8 @@ def _page(name: str) -> Callable[[], None]:
     """What a page runs. Its module is imported when it is first shown, for a quick first paint."""
 
     def run() -> None:
-        show_page(import_module(f"explorer.views.{name}").render)
+        with turn("page"):
+            show_page(import_module(f"explorer.views.{name}").render)
 
     return run
 

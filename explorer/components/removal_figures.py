@@ -21,7 +21,11 @@ from explorer.components.shown_key import shown_key
 from explorer.core.findings import Estimate
 from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
 from explorer.resources import removal_figures as figures
-from explorer.resources.findings_cache import cached_removal_data, cached_removals
+from explorer.resources.findings_cache import (
+    cached_removal_data,
+    cached_removals,
+    cached_scatter_rows,
+)
 from explorer.resources.findings_figures import Compared
 from explorer.resources.removal_tables import (
     DIRECT_KINDS,
@@ -30,7 +34,6 @@ from explorer.resources.removal_tables import (
     Pick,
     Removals,
     joint_rows,
-    scatter_rows,
 )
 from explorer.selection import Selection
 
@@ -106,7 +109,7 @@ def scatter_figure(run: Compared, chosen: Selection) -> None:
         None if chosen.neuron is None else str(chosen.neuron),
         None if chosen.head is None else str(chosen.head),
     )
-    rows = scatter_rows(removals, run.store.token_texts, pick)
+    rows = cached_scatter_rows(run.store, kind, pick)
     data = cached_removal_data(run.store, kind)
     key = f"findings-scatter-{run.store.run_id}-{kind}-{'-'.join(map(str, pick))}"
     name = plain_markdown(run.name)

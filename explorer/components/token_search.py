@@ -85,4 +85,4 @@ def draw(store: Store, token: str) -> None:
             st.html(f'<p class="nt-small" role="status">{NO_MATCH}</p>')
     with first:
         if good:
-            _pills("Good first tokens", good, token, _FIRST, _on_first)
+            _pills("Good first tokens", list(good), token, _FIRST, _on_first)

@@ -10,10 +10,16 @@ import streamlit as st
 
 from explorer.core.store import Store
 from explorer.resources.findings_tables import RunFindings, run_findings
-from explorer.resources.removal_tables import Removals, removal_data, removals_of
+from explorer.resources.removal_tables import (
+    Pick,
+    Removals,
+    removal_data,
+    removals_of,
+    scatter_rows,
+)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _remembered(key: tuple[str, ...], _make: Callable[[], Any]) -> Any:
     """A value of a published run, whose file never changes under its stamp."""
     return _make()
@@ -38,4 +44,12 @@ def cached_removal_data(store: Store, kind: str) -> pd.DataFrame:
     return _remembered(
         (*_stamp(store), "removal data", kind),
         lambda: removal_data(cached_removals(store, kind), store.token_texts),
+    )
+
+
+def cached_scatter_rows(store: Store, kind: str, pick: Pick) -> pd.DataFrame:
+    """`scatter_rows` of a run with this mark chosen."""
+    return _remembered(
+        (*_stamp(store), "scatter", kind, *map(str, pick)),
+        lambda: scatter_rows(cached_removals(store, kind), store.token_texts, pick),
     )

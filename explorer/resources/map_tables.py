@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -183,11 +184,12 @@ def read_sort(sort: str | None) -> tuple[str, str]:
     )
 
 
+@lru_cache(maxsize=16)
 def map_tables(
     store: Store, split: str, measure: str, rows: str, columns: str, max_cells: int = MAX_CELLS
 ) -> MapTables:
     """Pairs and layout. `measure` is one of MEASURES, `rows` one of ROW_SORTS, `columns` one of
-    COLUMN_SORTS."""
+    COLUMN_SORTS. The last few are remembered."""
     pairs = _pairs(store, split)
     shape = store.shape
     reach = max((shape.n_reaching_heads(int(layer)) for layer in set(pairs["layer"])), default=0)

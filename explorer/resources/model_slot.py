@@ -1,45 +1,58 @@
 """A model in the background: loaded by a thread of its own, which then does all work with it.
 
-One thread for one model means one job at a time, whoever asks. Nothing here imports torch.
+One thread for one model means one job at a time, and sessions take turns. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
-from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
 from explorer.core.errors import ExplorerError
+from explorer.resources.session_runs import session_id
+from explorer.resources.turns import RoundRobin, runs
 
 State = Literal["waiting", "loading", "ready", "failed"]
 POINT_TO_IT = "point to it with: python -m explorer --model DIR"
 _POLL_S = 0.02
+_LONG_S = 0.1
 T = TypeVar("T")
 
 
 class _Worker:
-    """A daemon thread that does jobs in turn; it never keeps the server from stopping."""
+    """A daemon thread that does jobs, the sessions in turn; it never keeps the server from stopping."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._jobs: RoundRobin[tuple[Future[Any], Callable[[], Any]]] = RoundRobin()
+        self._change = threading.Condition()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def submit(self, job: Callable[[], T]) -> Future[T]:
+    def submit(self, job: Callable[[], T], who: Hashable = None) -> Future[T]:
         future: Future[T] = Future()
-        self._jobs.put((future, job))
+        with self._change:
+            self._jobs.put(who, (future, job))
+            self._change.notify()
         return future
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]]:
+        with self._change:
+            while not len(self._jobs):
+                self._change.wait()
+            return self._jobs.get()
 
     def _work(self) -> None:
         while True:
-            future, job = self._jobs.get()
+            future, job = self._next()
             if not future.set_running_or_notify_cancel():
                 continue
             try:
                 future.set_result(job())
             except BaseException as error:  # noqa: BLE001 raised again where the job was asked for
                 future.set_exception(error)
+            del future, job  # the last answer is not kept until the next job
 
 
 class ModelSlot:
@@ -109,19 +122,29 @@ class ModelSlot:
             model = self._model
             self._worker.submit(lambda: job(model))
 
-    def use(self, job: Callable[[Any], T], give_way: Callable[[], object] = lambda: None) -> T:
-        """Do a job with the model; one job at a time over all sessions.
+    def use(
+        self,
+        job: Callable[[Any], T],
+        give_way: Callable[[bool], object] = lambda begun: None,
+        who: Hashable = None,
+    ) -> T:
+        """Do a job with the model; one job at a time, the sessions in turn (`who`; by default this
+        thread's own).
 
-        While it waits, `give_way` is called again and again. It raises where the caller has become
-        stale (a newer keystroke of its session): a job that has not begun is then never done.
+        While it waits, `give_way` is called again and again, with whether the job has begun. It raises
+        where the caller has become stale (a newer keystroke of its session): a job that has not begun
+        is then never done. A page that waits long lets others draw meanwhile.
         """
         if self._model is None or self._worker is None:
             raise ExplorerError(f"the model is {self.state}; try again in a moment")
-        model = self._model
-        future = self._worker.submit(lambda: job(model))
+        model, began = self._model, time.monotonic()
+        future = self._worker.submit(lambda: job(model), session_id() if who is None else who)
         try:
             while not wait([future], timeout=_POLL_S).done:
-                give_way()
+                give_way(future.running())
+                if time.monotonic() - began > _LONG_S:
+                    runs().step_aside()
+            runs().step_back()
             return future.result()
         finally:
             future.cancel()

@@ -26,6 +26,7 @@ from explorer.resources import model_consent
 from explorer.resources.live_values import LiveCurve, LiveRequest, LiveValue
 from explorer.resources.model_consent import MODEL_VARIABLE, NamedModel
 from explorer.resources.model_slot import POINT_TO_IT, ModelSlot
+from explorer.resources.session_runs import give_way
 
 _WARM_UP_AFTER_S = 1.5
 """Loading waits this long after the first page is asked for, so that the page is painted first."""
@@ -143,12 +144,6 @@ def fetch(store: Store, agreed: NamedModel | None = None) -> None:
         slot = slot_of(store, named.source)
         slot.retry()
         slot.start()
-
-
-def give_way() -> None:
-    """End this run of the page where a newer one of its session waits."""
-    # Any access to session state lets Streamlit end this run when a newer one of the session waits.
-    st.session_state.get("live-text")
 
 
 def _wait_for_quiet() -> None:

@@ -6,7 +6,7 @@ Pure functions of a store; Streamlit and the model are not needed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import pandas as pd
 
@@ -96,8 +96,9 @@ class TokenTables:
         return pd.DataFrame(names).join(rows.loc[:, columns].reset_index(drop=True))
 
 
+@lru_cache(maxsize=64)
 def token_tables(store: Store, token_id: int) -> TokenTables:
-    """The tables of one token of a run."""
+    """The tables of one token of a run; the last ones are remembered."""
     texts = store.token_texts
     neurons = store.token_neurons(token_id)
     neurons["writes"] = [[visible(texts[int(i)]) for i in ids] for ids in neurons["writes"]]
@@ -116,7 +117,8 @@ def search(store: Store, typed: str) -> list[str]:
     return list(dict.fromkeys(store.find_tokens(query, MAX_MATCHES)["text"])) if query else []
 
 
-def first_tokens(store: Store) -> list[str]:
+@lru_cache(maxsize=8)
+def first_tokens(store: Store) -> tuple[str, ...]:
     """Good tokens to begin with: those that the run was asked for, in that order, then those of the
     next-token neurons with a studied head, by the probability that the model gives the token."""
     asked = [
@@ -127,7 +129,7 @@ def first_tokens(store: Store) -> list[str]:
     found = store.studied_neurons().query("kind == 'next-token'").merge(with_head)
     found = found.merge(store.mean_probabilities()).sort_values("probability", ascending=False)
     texts = [store.token_texts[int(token_id)] for token_id in found["token_id"]]
-    return list(dict.fromkeys([*asked, *texts]))[:N_FIRST_TOKENS]
+    return tuple(dict.fromkeys([*asked, *texts]))[:N_FIRST_TOKENS]
 
 
 def best_neuron(store: Store, token: str) -> NeuronId | None:

@@ -35,6 +35,7 @@ from explorer.resources.live_values import (
 )
 from explorer.resources.models import ModelStatus
 from explorer.resources.neuron_tables import default_neuron
+from explorer.resources.session_runs import turn
 from explorer.selection import Selection
 
 _NAMES = ("token", "neuron", "head", "prompt", "text", "pos", "off", "kind", "text2", "pos2")
@@ -139,6 +140,11 @@ def _title(store: Store, chosen: Selection) -> None:
 
 @st.fragment
 def _live(store: Store) -> None:
+    with turn("edit"):
+        _draw(store)
+
+
+def _draw(store: Store) -> None:
     if live_inputs.frame_is_stale():
         st.rerun()
     chosen = selection.current()

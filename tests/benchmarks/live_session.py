@@ -107,8 +107,10 @@ class Session(Visit):
             self._drawn |= message.delta.fragment_id == self._fragment
             if message.delta.HasField("new_element"):
                 self._hear_element(message)
-        elif kind == "script_finished" and message.script_finished in FINISHED and self._drawn:
-            self._finish()
+        elif kind == "script_finished" and self._drawn:
+            # A poll that begins before the end of a run is sent has it called early, whole or not.
+            if message.script_finished in FINISHED or len(self._run) == _N_SAYING:
+                self._finish()
 
     def _hear_element(self, message: ForwardMsg) -> None:
         element = message.delta.new_element

@@ -147,7 +147,7 @@ def test_a_stale_keystroke_gives_way_and_is_never_computed() -> None:
     class Stale(Exception):
         pass
 
-    def give_way() -> None:
+    def give_way(begun: bool) -> None:
         raise Stale
 
     with pytest.raises(Stale):

@@ -16,7 +16,7 @@ from explorer.core.verify_report import Check, summary
 from explorer.resources import store_checks
 from explorer.resources.store_checks import Checking
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 1.0
 """The page waits this long for checks; then they go on beside it."""
 _COLUMNS = ("check", "meaning", "state", "reason", "seconds")
 

@@ -159,6 +159,10 @@ def _timed(name: str, meaning: str, find: Callable[[], Finding]) -> Check:
     begin = time.perf_counter()
     try:
         found = find()
+    except duckdb.OutOfMemoryException:  # says nothing of the store
+        found = Finding.left_out(
+            "not enough memory, and no room to set rows aside beside the store"
+        )
     except duckdb.Error as error:  # damaged blocks, or numbers that no query can take
         found = Finding.failed(f"cannot be read: {str(error).splitlines()[0][:200]}")
     return Check(name, meaning, found.state, found.reason, time.perf_counter() - begin)

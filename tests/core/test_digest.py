@@ -140,3 +140,18 @@ def test_what_is_sealed_when_written_is_found_in_the_store(tmp_path: Path) -> No
     )
     assert arrow_schema("head_attributions").names == heads.column_names
     assert seal_of_facts({**facts, "text": "b"}) != seal_of_facts(facts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations([(p, layer, head) for p in (0, 1) for layer in (0, 1) for head in (0, 1)]))
+def test_rows_of_any_order_have_the_checksum_that_they_have_in_the_store(
+    order: list[tuple[int, int, int]],
+) -> None:
+    def seal(rows: list[tuple[int, int, int]]) -> str:
+        names = ("prompt_id", "head_layer", "head")
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        return seal_of_rows("active_heads", pa.table(columns)).hexdigest()
+
+    assert seal(order) == seal(sorted(order))
+    assert seal(order[1:]) != seal(order)
+    assert seal_of_rows("active_heads", None).n_rows == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from explorer.core import verify_rules
+from explorer.core import verify_rules, verify_store
 from explorer.core.verify_report import Check
 from explorer.core.verify_results import maths
 from explorer.core.verify_store import N_CHECKS, check_store, checks
@@ -285,6 +285,18 @@ def test_a_macro_of_the_stores_own_is_refused(top_k_store: Path, tmp_path: Path)
     for macro in ("more(x) AS x + 1", "abs(x) AS 0"):
         path = spoiled(top_k_store, tmp_path, [f"CREATE MACRO {macro}"], sealed=False)
         assert len(failed(checks(path)).keys() & {"opens", "tables"}) == 1
+
+
+def test_too_little_memory_is_no_fault_of_the_store(
+    top_k_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object) -> None:
+        raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+
+    monkeypatch.setattr(verify_store, "seal_in_store", full)
+    found = {check.name: check for check in checks(top_k_store)}
+    assert found["checksums"].state == "left out"
+    assert "memory" in found["checksums"].reason
 
 
 def test_damaged_bytes_are_a_failed_check_and_no_traceback(

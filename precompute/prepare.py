@@ -24,6 +24,7 @@ from precompute.config import JobConfig, parse_explainers
 from precompute.corpus import size_on_disk, survey
 from precompute.engines.local import LocalEngine
 from precompute.engines.protocol import Engine
+from precompute.estimates.fit import check_fits
 from precompute.job import Job, Source, SplitSource
 from precompute.progress import Display
 from precompute.worker import Worker
@@ -41,6 +42,8 @@ class Plan:
     finished: Path | None
     settings: str
     """Fingerprint of the model's configuration and tokenizer."""
+    folder: Path
+    """The model's."""
 
 
 def _slug(text: str) -> str:
@@ -115,7 +118,7 @@ def plan(config: JobConfig, display: Display) -> Plan:
     finished = None if config.force else _finished(config, name)
     if finished is None and not is_new:
         _try_explainer(config, display)
-    return Plan(config, sources, name, config.out / f"{label}.partial", finished, settings)
+    return Plan(config, sources, name, config.out / f"{label}.partial", finished, settings, folder)
 
 
 def _model_label(source: str) -> str:
@@ -130,6 +133,7 @@ def _model_label(source: str) -> str:
 def opened(plan: Plan, display: Display) -> Iterator[Job]:
     """Load the model and hold the work folder for the length of the run."""
     with locked(plan.work), _tidied(plan.work):
+        display.say(_estimate(plan))
         display.clock.keep_in(plan.work)
         display.say(f"Loading {plan.config.model} ...")
         with display.timed("load"):
@@ -142,6 +146,19 @@ def opened(plan: Plan, display: Display) -> Iterator[Job]:
             replaced = {s.source.name: s.source.survey.n_replaced for s in plan.sources}
             job.warn("documents with bytes that are not UTF-8 (replaced)", sum(replaced.values()))
             yield job
+
+
+def _estimate(plan: Plan) -> str:
+    """A line on time and memory. Raises ExplorerError with advice where the run cannot fit."""
+    share = 1 if plan.config.test_corpus is not None else 2
+    documents, characters = (
+        {s.split: getattr(s.source.survey, name) // share for s in plan.sources}
+        for name in ("n_documents", "n_characters")
+    )
+    device = resolve_device(_device_here(plan.config))
+    return check_fits(
+        plan.config, plan.folder, documents, characters, device, plan.config.workers or 1
+    )
 
 
 def _device_here(config: JobConfig) -> str:

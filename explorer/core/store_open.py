@@ -29,8 +29,10 @@ _READ_ONLY: dict[str, str | bool | int | float | list[str]] = {
 }
 _DAMAGE = (
     duckdb.IOException, duckdb.SerializationException, duckdb.InternalException,
-    duckdb.FatalException,
+    duckdb.FatalException, duckdb.NotImplementedException, duckdb.OutOfRangeException,
+    duckdb.OutOfMemoryException, UnicodeDecodeError, MemoryError,
 )  # fmt: skip
+"""What reading a file raises whose bytes were changed: a text that is none, a length without end."""
 
 
 def _check_functions(con: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -113,7 +115,7 @@ def connect(path: Path) -> tuple[duckdb.DuckDBPyConnection, dict[str, Any]]:
     except StoreError:
         con.close()
         raise
-    except duckdb.Error as error:
+    except (duckdb.Error, *_DAMAGE) as error:
         con.close()
         raise StoreError(f"{path.name} is damaged; {REBUILD}") from error
     return con, manifest
@@ -128,7 +130,7 @@ def run_query(
     """Run one query on a cursor of its own. A damaged file is a StoreError, a wrong query is not."""
     try:
         return con.cursor().execute(query, parameters).df()
-    except duckdb.Error as error:
+    except (duckdb.Error, *_DAMAGE) as error:
         # A block whose checksum is wrong raises the base class itself.
         if type(error) is duckdb.Error or isinstance(error, _DAMAGE):
             raise StoreError(f"{path.name} is damaged; {REBUILD}") from error

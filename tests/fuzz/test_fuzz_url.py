@@ -20,8 +20,8 @@ from tests.fuzz.hostile import hostile_text
 PAGES = ("tokens", "neuron", "head", "map", "live", "channels", "flow", "findings", "about")
 GOOD = (
     "seeded", "L5N7", "L4N3", "L1H2", "L0H0", "train", "test", "0", "3", "11", " come", "zero-last",
-    "mean-all", "heads", "components", "laundry", "Q", "K", "V", "OV", "QK", "scale-last", "set-all", "1.5", "-2",
-    "score", "L1H2,L3H0", "They went down", "1",
+    "mean-all", "heads", "components", "laundry", "Q", "K", "V", "OV", "QK", "scale-last", "set-all",
+    "1.5", "-2", "score", "L1H2,L3H0", "They went down", "1",
 )  # fmt: skip
 one = st.one_of(st.sampled_from(GOOD), hostile_text)
 queries = st.dictionaries(

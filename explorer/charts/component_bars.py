@@ -7,6 +7,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number, signed
 from explorer.charts.token_text import distinct
 
@@ -41,7 +42,7 @@ def _targets(base: alt.Chart, tooltip: list[alt.Tooltip]) -> alt.Chart:
     """The whole column can be clicked, however short its bar."""
     return (
         base.mark_rect(opacity=0, cursor="pointer")
-        .encode(y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)
+        .encode(**channels(y=alt.value(0), y2=alt.value("height"), tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["component"], on="click"))
     )
 
@@ -49,7 +50,7 @@ def _targets(base: alt.Chart, tooltip: list[alt.Tooltip]) -> alt.Chart:
 def _chosen_column(x: alt.X, component: int, palette: Palette) -> alt.Chart:
     column = alt.Chart(pd.DataFrame({"component": [component]}))
     return column.mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=2).encode(
-        x=x, y=alt.value(-3), y2=alt.value("height")
+        **channels(x=x, y=alt.value(-3), y2=alt.value("height"))
     )
 
 
@@ -66,18 +67,18 @@ def singular_bars(
     drawn = values.assign(shown=[number(v) for v in values["singular_value"]])
     top = max([0.0, *drawn["singular_value"].tolist()]) * 1.06 or 1.0
     x, y = _component_axes(len(drawn), "singular_value", "", palette, [0.0, top])
-    base = alt.Chart(drawn).encode(x=x)
+    base = alt.Chart(drawn).encode(**channels(x=x))
     tooltip = [
         alt.Tooltip("component:O", title="Component"),
         alt.Tooltip("shown:N", title="Singular value"),
     ]
-    bars = base.mark_bar().encode(
+    bars = base.mark_bar().encode(**channels(
         y=y,
         color=alt.condition(
             f"datum.component == {-1 if component is None else int(component)}",
             alt.value(palette.teal), alt.value(palette.teal_soft),
         ),
-    )  # fmt: skip
+    ))  # fmt: skip
     layers: list[alt.Chart] = [bars, _targets(base, tooltip)]
     if component in set(drawn["component"]):
         layers.append(_chosen_column(x, int(component or 0), palette))
@@ -106,18 +107,24 @@ def part_bars(
     room = 0.08 * (max([0.0, *sizes]) - min([0.0, *sizes]) or 1.0)
     domain = [min([0.0, *sizes]) - room, max([0.0, *sizes]) + room]
     x, y = _component_axes(len(drawn), "part", "", palette, domain)
-    base = alt.Chart(drawn).encode(x=x)
+    base = alt.Chart(drawn).encode(**channels(x=x))
     tooltip = [
         alt.Tooltip("component:O", title="Component"),
         alt.Tooltip("shown:N", title="Adds (pre-activation)"),
         alt.Tooltip("reads:N", title="v · w_in"),
     ]
     bars = base.mark_bar().encode(
-        y=y,
-        color=alt.condition("datum.part < 0", alt.value(palette.lowers), alt.value(palette.raises)),
+        **channels(
+            y=y,
+            color=alt.condition(
+                "datum.part < 0", alt.value(palette.lowers), alt.value(palette.raises)
+            ),
+        )
     )
     zero = (
-        alt.Chart(pd.DataFrame({"part": [0.0]})).mark_rule(color=palette.muted).encode(y="part:Q")
+        alt.Chart(pd.DataFrame({"part": [0.0]}))
+        .mark_rule(color=palette.muted)
+        .encode(**channels(y="part:Q"))
     )
     layers: list[alt.Chart] = [bars, zero, _targets(base, tooltip)]
     if component in set(drawn["component"]):
@@ -154,13 +161,13 @@ def _zero(field: str, palette: Palette) -> alt.Chart:
     return (
         alt.Chart(pd.DataFrame({field: [0.0]}))
         .mark_rule(color=palette.muted, strokeWidth=1)
-        .encode(x=f"{field}:Q")
+        .encode(**channels(x=f"{field}:Q"))
     )
 
 
 def _numbers(base: alt.Chart, palette: Palette) -> alt.Chart:
     return base.mark_text(align="right", dx=-5, fontSize=12, color=palette.ink).encode(
-        x=alt.value("width"), text="shown:N"
+        **channels(x=alt.value("width"), text="shown:N")
     )
 
 
@@ -170,10 +177,12 @@ def token_rows(tokens: pd.DataFrame, *, title: str, palette: Palette) -> alt.Lay
     drawn = tokens.assign(label=labels, shown=[number(v) for v in tokens["value"]])
     values = [0.0, *drawn["value"].tolist()]
     x, y = _row_axes(labels, "value", [min(values), max(values) or 1.0], 116, palette)
-    base = alt.Chart(drawn).encode(y=y)
+    base = alt.Chart(drawn).encode(**channels(y=y))
     bars = base.mark_bar(color=palette.teal_soft).encode(
-        x=x,
-        tooltip=[alt.Tooltip("label:N", title="Token"), alt.Tooltip("shown:N", title=title)],
+        **channels(
+            x=x,
+            tooltip=[alt.Tooltip("label:N", title="Token"), alt.Tooltip("shown:N", title=title)],
+        )
     )
     first = f", first {labels[0]}" if labels else ""
     return cast(alt.LayerChart, alt.layer(bars, _numbers(base, palette))).properties(
@@ -190,7 +199,7 @@ def neuron_rows(
     drawn = neurons.assign(shown=[signed(v) for v in neurons["value"]])
     values = [0.0, *drawn["value"].tolist()]
     x, y = _row_axes(labels, "value", [min(values), max([*values, 0.0]) or 1.0], 178, palette)
-    base = alt.Chart(drawn).encode(y=y)
+    base = alt.Chart(drawn).encode(**channels(y=y))
     tooltip = [
         alt.Tooltip("label:N", title="Neuron"),
         alt.Tooltip("shown:N", title="v · w_in"),
@@ -199,13 +208,13 @@ def neuron_rows(
     ]
     targets = (
         base.mark_rect(opacity=0, cursor="pointer")
-        .encode(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip)
+        .encode(**channels(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["neuron"], on="click"))
     )
-    bars = base.mark_bar(cursor="pointer").encode(
+    bars = base.mark_bar(cursor="pointer").encode(**channels(
         x=x, tooltip=tooltip,
         color=alt.condition("datum.value < 0", alt.value(palette.lowers), alt.value(palette.raises)),
-    )  # fmt: skip
+    ))  # fmt: skip
     layers: list[alt.Chart] = [targets, bars, _zero("value", palette), _numbers(base, palette)]
     own = drawn.loc[drawn["neuron"] == neuron, ["label"]]
     if len(own):
@@ -221,7 +230,7 @@ def _chosen_row(own: pd.DataFrame, palette: Palette) -> alt.Chart:
     return (
         alt.Chart(own)
         .mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=3)
-        .encode(x=alt.value(0), x2=alt.value("width"), y="label:N")
+        .encode(**channels(x=alt.value(0), x2=alt.value("width"), y="label:N"))
     )
 
 
@@ -243,7 +252,7 @@ def prompt_rows(
     )
     values = [0.0, *drawn["part"].tolist(), *drawn["contribution"].tolist()]
     x, y = _row_axes(labels, "part", [min(values), max(values) or 1.0], 250, palette)
-    base = alt.Chart(drawn).encode(y=y)
+    base = alt.Chart(drawn).encode(**channels(y=y))
     tooltip = [
         alt.Tooltip("label:N", title="Prompt"),
         alt.Tooltip("shown:N", title="The component adds"),
@@ -253,14 +262,16 @@ def prompt_rows(
     ]
     targets = (
         base.mark_rect(opacity=0, cursor="pointer")
-        .encode(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip)
+        .encode(**channels(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["prompt_id"], on="click"))
     )
-    bars = base.mark_bar(cursor="pointer").encode(
+    bars = base.mark_bar(cursor="pointer").encode(**channels(
         x=x, tooltip=tooltip,
         color=alt.condition("datum.part < 0", alt.value(palette.lowers), alt.value(palette.raises)),
-    )  # fmt: skip
-    whole = base.mark_tick(color=palette.ink, thickness=2, size=_ROW - 6).encode(x="contribution:Q")
+    ))  # fmt: skip
+    whole = base.mark_tick(color=palette.ink, thickness=2, size=_ROW - 6).encode(
+        **channels(x="contribution:Q")
+    )
     layers: list[alt.Chart] = [
         targets, bars, _zero("part", palette), whole, _numbers(base, palette),
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number
 
 PICK = "pick"
@@ -27,8 +28,8 @@ def _line(
         fontSize=12, color=palette.muted,
     )  # fmt: skip
     return [
-        data.mark_rule(color=palette.muted, strokeDash=dash).encode(x="score:Q"),
-        text.encode(x="score:Q", y=alt.value(0), text="words:N"),
+        data.mark_rule(color=palette.muted, strokeDash=dash).encode(**channels(x="score:Q")),
+        text.encode(**channels(x="score:Q", y=alt.value(0), text="words:N")),
     ]
 
 
@@ -72,7 +73,7 @@ def component_dots(
     top = max([level, *rows["score"].tolist()]) * 1.06
     x, y = _axes(rows, top, palette)
     drawn = rows.assign(level=level)
-    base = alt.Chart(drawn).encode(y=y)
+    base = alt.Chart(drawn).encode(**channels(y=y))
     tooltip = [
         alt.Tooltip("label:N", title="Sender · component"),
         alt.Tooltip("shown_score:N", title="Composition"),
@@ -82,26 +83,28 @@ def component_dots(
     # The whole row can be clicked: a rectangle that is not seen.
     targets = (
         base.mark_rect(opacity=0, cursor="pointer")
-        .encode(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip)
+        .encode(**channels(x=alt.value(0), x2=alt.value("width"), tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["src", "component"], on="click"))
     )
     stems = base.mark_rule(strokeWidth=2).encode(
-        x="level:Q", x2="score:Q", color=alt.ColorValue(palette.border, **out)
+        **channels(x="level:Q", x2="score:Q", color=alt.ColorValue(palette.border, **out))
     )
-    dots = base.mark_point(size=80, opacity=1, strokeWidth=1.5, cursor="pointer").encode(
+    dots = base.mark_point(size=80, opacity=1, strokeWidth=1.5, cursor="pointer").encode(**channels(
         x=x, tooltip=tooltip, stroke=alt.StrokeValue(palette.muted, **out),
         fill=alt.FillValue(palette.page, **out),
-    )  # fmt: skip
+    ))  # fmt: skip
     words: dict[str, Any] = {"condition": {"test": "datum.stands_out", "value": palette.ink}}
     z = base.mark_text(align="right", dx=-6, fontSize=12).encode(
-        x=alt.value("width"), text="shown_z:N", color=alt.ColorValue(palette.muted, **words)
+        **channels(
+            x=alt.value("width"), text="shown_z:N", color=alt.ColorValue(palette.muted, **words)
+        )
     )
     heading = alt.Chart(pd.DataFrame({"words": ["z"]})).mark_text(
         align="right", baseline="bottom", dx=-6, dy=-4, fontSize=12, color=palette.muted
     )
     layers: list[alt.Chart] = [
         targets, stems, dots, z,
-        heading.encode(x=alt.value("width"), y=alt.value(0), text="words:N"),
+        heading.encode(**channels(x=alt.value("width"), y=alt.value(0), text="words:N")),
         *_line(level, f"random level {number(level, 3)}", "right", palette, [3, 3]),
     ]  # fmt: skip
     if z_line is not None and level < z_line < top:
@@ -111,7 +114,7 @@ def component_dots(
         layers.append(
             alt.Chart(own)
             .mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=3)
-            .encode(x=alt.value(0), x2=alt.value("width"), y="label:N")
+            .encode(**channels(x=alt.value(0), x2=alt.value("width"), y="label:N"))
         )
     n_out = rows["stands_out"].tolist().count(True)
     first = rows["label"].tolist()[:1]

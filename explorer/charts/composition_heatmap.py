@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number
 from explorer.core.types import HeadId
 
@@ -82,7 +83,9 @@ def _outline(src: str, dst: str, palette: Palette) -> list[alt.Chart]:
     """The chosen pair: a pale line within an ink one, so that it shows on cells of every colour."""
     cell = alt.Chart(pd.DataFrame({"src": [src], "dst": [dst]}))
     return [
-        cell.mark_rect(fill=None, stroke=colour, strokeWidth=width).encode(x="dst:N", y="src:N")
+        cell.mark_rect(fill=None, stroke=colour, strokeWidth=width).encode(
+            **channels(x="dst:N", y="src:N")
+        )
         for colour, width in ((palette.ink, 4.5), (palette.page, 1.5))
     ]
 
@@ -122,7 +125,7 @@ def composition_heatmap(
     cells = (
         alt.Chart(drawn)
         .mark_rect(cursor="pointer")
-        .encode(x=x, y=y, color=_colour(level, limit, palette), tooltip=tooltip)
+        .encode(**channels(x=x, y=y, color=_colour(level, limit, palette), tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["src_id", "dst_id"], on="click"))
     )
     layers: list[alt.Chart] = [cells]
@@ -137,7 +140,7 @@ def composition_heatmap(
         layers.append(
             alt.Chart(dots)
             .mark_point(filled=True, size=4, color=palette.muted, opacity=0.6)
-            .encode(x="dst:N", y="src:N")
+            .encode(**channels(x="dst:N", y="src:N"))
         )
     if src in set(drawn["src"]) and dst in set(drawn["dst"]):
         layers += _outline(str(src), str(dst), palette)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number
 
 PICK = "pick"
@@ -87,7 +88,7 @@ def dot_rows(verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
 def _dots(
     dots: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette, selected: int | None
 ) -> list[alt.Chart]:
-    base = alt.Chart(dots).encode(x=x, y=y)
+    base = alt.Chart(dots).encode(**channels(x=x, y=y))
     shade = alt.condition("datum.active", alt.value(palette.teal), alt.value(palette.teal_soft))
     wrong = base.transform_filter("!datum.right")
     tooltip = [
@@ -98,7 +99,7 @@ def _dots(
     layers = [
         base.transform_filter("datum.right")
         .mark_point(filled=True, size=260, opacity=1)
-        .encode(color=shade),
+        .encode(**channels(color=shade)),
         wrong.mark_point(shape="circle", size=230, **looks),
         wrong.mark_point(shape="M-.5,-.5L.5,.5M.5,-.5L-.5,.5", size=170, **looks),
     ]
@@ -108,7 +109,7 @@ def _dots(
     pick = alt.selection_point(name=PICK, fields=["prompt_id"], on="click", nearest=False)
     layers.append(
         base.mark_point(filled=True, size=560, opacity=0, cursor="pointer")
-        .encode(tooltip=tooltip)
+        .encode(**channels(tooltip=tooltip))
         .add_params(pick)
     )
     return layers
@@ -119,17 +120,17 @@ def _at_right(pixels: int) -> Any:
 
 
 def _row_texts(labels: pd.DataFrame, y: alt.Y, palette: Palette) -> list[alt.Chart]:
-    base = alt.Chart(labels).encode(y=y)
+    base = alt.Chart(labels).encode(**channels(y=y))
     plain: dict[str, Any] = {"align": "left", "baseline": "middle"}
     return [
         base.mark_text(fontSize=13.5, color=palette.ink, **plain).encode(
-            x=alt.value(0), text="name:N"
+            **channels(x=alt.value(0), text="name:N")
         ),
         base.mark_text(fontSize=12, color=palette.muted, **plain).encode(
-            x=alt.value(108), text="counted:N"
+            **channels(x=alt.value(108), text="counted:N")
         ),
         base.mark_text(fontSize=13, color=palette.ink, **plain).encode(
-            x=_at_right(_RIGHT - 16), text="rate:N"
+            **channels(x=_at_right(_RIGHT - 16), text="rate:N")
         ),
     ]
 
@@ -141,15 +142,17 @@ def _bracket(labels: pd.DataFrame, score: float, y: alt.Y, palette: Palette) -> 
     spine = pd.DataFrame({"y": [first], "y2": [last]})
     middle = pd.DataFrame({"y": [(first + last) / 2], "mean": ["mean"], "score": [number(score)]})
     line: dict[str, Any] = {"color": palette.muted, "strokeWidth": 1}
-    text = alt.Chart(middle).encode(x=_at_right(64), y=y)
+    text = alt.Chart(middle).encode(**channels(x=_at_right(64), y=y))
     return [
-        alt.Chart(arms).mark_rule(**line).encode(x=_at_right(84), x2=_at_right(74), y=y),
-        alt.Chart(spine).mark_rule(**line).encode(x=_at_right(74), y=y, y2="y2:Q"),
+        alt.Chart(arms)
+        .mark_rule(**line)
+        .encode(**channels(x=_at_right(84), x2=_at_right(74), y=y)),
+        alt.Chart(spine).mark_rule(**line).encode(**channels(x=_at_right(74), y=y, y2="y2:Q")),
         text.mark_text(align="left", dy=-11, fontSize=12, color=palette.muted).encode(
-            text="mean:N"
+            **channels(text="mean:N")
         ),
         text.mark_text(align="left", dy=7, fontSize=18, fontWeight=600, color=palette.ink).encode(
-            text="score:N"
+            **channels(text="score:N")
         ),
     ]
 
@@ -163,14 +166,14 @@ def _scores(
         own=[i == 0 for i in range(len(references))],
     )
     rows[["low", "high"]] = rows[["low", "high"]].astype(float)
-    base = alt.Chart(rows).encode(y=y)
+    base = alt.Chart(rows).encode(**channels(y=y))
     tooltip = [
         alt.Tooltip("name:N", title="Score of"),
         alt.Tooltip("shown:N", title="Value"),
         alt.Tooltip("meaning:N", title="What it is"),
     ]
     chance = pd.DataFrame({"x": [0.5], "y": [top - 4], "y2": [top + _ROW * len(references)]})
-    line = alt.Chart(chance).encode(x=alt.X("x:Q"))
+    line = alt.Chart(chance).encode(**channels(x=alt.X("x:Q")))
     words: dict[str, Any] = {"align": "left", "baseline": "middle", "fontSize": 12.5}
     fill = alt.condition("datum.own", alt.value(palette.teal), alt.value(palette.page))
     edge = alt.condition("datum.own", alt.value(palette.teal), alt.value(palette.muted))
@@ -181,16 +184,16 @@ def _scores(
     ends = pd.DataFrame({"x": [0.0, 0.5, 1.0], "words": ["0", "chance 0.50", "1"]})
     foot = alt.Chart(ends).mark_text(baseline="top", fontSize=12, color=palette.muted)
     return [
-        line.mark_rule(strokeDash=[3, 3], color=palette.muted).encode(y=y, y2="y2:Q"),
-        foot.encode(x="x:Q", y=alt.value(top + _ROW * len(references) + 3), text="words:N"),
-        base.mark_rule(strokeWidth=2, color=palette.teal).encode(x="low:Q", x2="high:Q"),
-        base.mark_point(size=80, opacity=1, strokeWidth=1.5).encode(
+        line.mark_rule(strokeDash=[3, 3], color=palette.muted).encode(**channels(y=y, y2="y2:Q")),
+        foot.encode(**channels(x="x:Q", y=alt.value(top + _ROW * len(references) + 3), text="words:N")),
+        base.mark_rule(strokeWidth=2, color=palette.teal).encode(**channels(x="low:Q", x2="high:Q")),
+        base.mark_point(size=80, opacity=1, strokeWidth=1.5).encode(**channels(
             x=alt.X("value:Q"), fill=fill, stroke=edge, tooltip=tooltip
-        ),
+        )),
         *[
             base.transform_filter(which)
             .mark_text(**look, **words)
-            .encode(x=place, text=f"{field}:N", tooltip=tooltip)
+            .encode(**channels(x=place, text=f"{field}:N", tooltip=tooltip))
             for which, look in looks
             for field, place in (("name", alt.value(0)), ("shown", _at_right(_RIGHT - 16)))
         ],

@@ -7,6 +7,7 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number
 from explorer.charts.token_text import distinct
 from explorer.core.types import visible
@@ -43,14 +44,14 @@ def congruent_tokens(tokens: pd.DataFrame, *, own: int | None, palette: Palette)
         alt.Tooltip("label:N", title="Token"),
         alt.Tooltip("congruence:Q", title="Congruence", format=".1f"),
     ]
-    bars = alt.Chart(drawn).mark_bar().encode(
+    bars = alt.Chart(drawn).mark_bar().encode(**channels(
         x=x, y=y, tooltip=tooltip,
         color=alt.condition("datum.own", alt.value(palette.teal), alt.value(palette.teal_soft)),
-    )  # fmt: skip
+    ))  # fmt: skip
     words = (
         alt.Chart(drawn)
         .mark_text(align="left", dx=6, color=palette.ink, fontSize=12)
-        .encode(x=x, y=y, text="shown:N")
+        .encode(**channels(x=x, y=y, text="shown:N"))
     )
     first = f"{labels[0]} at {drawn['shown'].iloc[0]}" if labels else "none"
     drawn_layers = cast(alt.LayerChart, alt.layer(bars, words))

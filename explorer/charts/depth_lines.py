@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.run_marks import run_colour, run_shape
 from explorer.charts.style import Palette
 
@@ -68,26 +69,26 @@ def depth_lines(
         alt.Tooltip("n:Q", title="Tokens", format=","),
     ]  # fmt: skip
     colour, shape = run_colour(runs, palette), run_shape(runs)
-    base = alt.Chart(rows).encode(x=x, y=y, color=colour)
+    base = alt.Chart(rows).encode(**channels(x=x, y=y, color=colour))
     layers: list[alt.Chart] = []
     if studied is not None:
         band = pd.DataFrame({"low": [studied[0]], "high": [studied[1]], "word": ["studied"]})
         layers.append(
-            alt.Chart(band).mark_rect(color=palette.border, opacity=0.35).encode(
+            alt.Chart(band).mark_rect(color=palette.border, opacity=0.35).encode(**channels(
                 x=alt.X("low:Q", title="depth of the layer in the model"), x2="high:Q"
-            )
+            ))
         )  # fmt: skip
         layers.append(
             alt.Chart(band.assign(middle=(studied[0] + studied[1]) / 2))
             .mark_text(baseline="top", fontSize=12, color=palette.muted)
-            .encode(x="middle:Q", y=alt.YValue(5), text="word:N")
+            .encode(**channels(x="middle:Q", y=alt.YValue(5), text="word:N"))
         )
     layers += [
         base.mark_line(strokeWidth=2),
-        base.mark_point(filled=True, size=52, opacity=1).encode(shape=shape, tooltip=tooltip),
-        alt.Chart(_names(rows, runs, top)).mark_text(align="left", dx=6, fontSize=12, limit=150).encode(
-            x=alt.XValue("width"), y="share:Q", text="run:N", color=colour
-        ),
+        base.mark_point(filled=True, size=52, opacity=1).encode(**channels(shape=shape, tooltip=tooltip)),
+        alt.Chart(_names(rows, runs, top))
+        .mark_text(align="left", dx=6, fontSize=12, limit=150)
+        .encode(**channels(x=alt.XValue("width"), y="share:Q", text="run:N", color=colour)),
     ]  # fmt: skip
     picture = cast(alt.LayerChart, alt.layer(*layers))
     peaks = []

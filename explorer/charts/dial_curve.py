@@ -10,6 +10,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette
 
 _COLUMNS = ["role", "strength", "value", "words"]
@@ -52,7 +53,7 @@ def dial_figure(
         "gridColor": palette.border, "gridOpacity": 0.6,
     }  # fmt: skip
     up = {"format": ".0%"} if percent else {"format": "~f"}
-    base = alt.Chart(rows).encode(
+    base = alt.Chart(rows).encode(**channels(
         x=alt.X(
             "strength:Q", scale=alt.Scale(nice=False, zero=False),
             axis=alt.Axis(title=axis, tickCount=6, format="~f", labelFlush=False, **plain),
@@ -61,7 +62,7 @@ def dial_figure(
             "value:Q", scale=alt.Scale(zero=True, nice=False),
             axis=alt.Axis(title=None, tickCount=4, minExtent=34, **up, **plain),
         ),
-    )  # fmt: skip
+    ))  # fmt: skip
     of = {
         role: base.transform_filter(f"datum.role == '{role}'")
         for role in ("point", "before", "now", "room")
@@ -70,19 +71,19 @@ def dial_figure(
         alt.Tooltip("strength:Q", title=axis, format=".2~f"),
         alt.Tooltip("words:N", title="Value"),
     ]
-    flat = alt.Chart(rows).encode(x="strength:Q")
+    flat = alt.Chart(rows).encode(**channels(x="strength:Q"))
     layers: list[alt.Chart] = [
         flat.transform_filter("datum.role == 'now'").mark_rule(color=palette.muted, strokeDash=[2, 2]),
         of["point"].mark_line(color=palette.teal, strokeWidth=2, clip=True),
-        of["point"].mark_point(size=260, opacity=0, filled=True).encode(tooltip=tooltip),
+        of["point"].mark_point(size=260, opacity=0, filled=True).encode(**channels(tooltip=tooltip)),
         of["before"].mark_point(
             shape="circle", size=90, filled=True, fill=palette.page, stroke=palette.ink,
             strokeWidth=1.5, opacity=1,
-        ).encode(tooltip=tooltip),
+        ).encode(**channels(tooltip=tooltip)),
         of["now"].mark_point(
             shape="circle", size=90, filled=True, color=palette.ink, opacity=1
-        ).encode(tooltip=tooltip),
-        of["room"].mark_point(opacity=0, size=1).encode(description="words:N"),
+        ).encode(**channels(tooltip=tooltip)),
+        of["room"].mark_point(opacity=0, size=1).encode(**channels(description="words:N")),
     ]  # fmt: skip
     drawn = alt.layer(*layers).properties(
         height=height, description="A quantity against the strength of a component's dial."

@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette
 
 PICK = "pick"
@@ -47,9 +48,11 @@ def _guides(rows: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette) -> list[al
     equal = alt.Chart(pd.DataFrame({"x": [start, end], "y": [start, end]}))
     zero = pd.DataFrame({"zero": [0.0]})
     return [
-        alt.Chart(zero).mark_rule(color=palette.muted, opacity=0.7).encode(x="zero:Q"),
-        alt.Chart(zero).mark_rule(color=palette.muted, opacity=0.7).encode(y="zero:Q"),
-        equal.mark_line(strokeDash=[5, 4], strokeWidth=1.3, color=palette.ink).encode(x=x, y=y),
+        alt.Chart(zero).mark_rule(color=palette.muted, opacity=0.7).encode(**channels(x="zero:Q")),
+        alt.Chart(zero).mark_rule(color=palette.muted, opacity=0.7).encode(**channels(y="zero:Q")),
+        equal.mark_line(strokeDash=[5, 4], strokeWidth=1.3, color=palette.ink).encode(
+            **channels(x=x, y=y)
+        ),
     ]
 
 
@@ -76,11 +79,11 @@ def effect_scatter(
     marks = (
         alt.Chart(drawn)
         .mark_point(strokeWidth=0.8 if dense else 1.1, cursor="pointer")
-        .encode(
+        .encode(**channels(
             x=x, y=y, tooltip=tooltip, stroke=alt.StrokeValue(palette.muted, **agree),
             fill=alt.FillValue(palette.page, **agree), size=alt.SizeValue(8 if dense else 13, **size),
             opacity=alt.OpacityValue(0.35, **opacity),
-        )
+        ))
         .add_params(
             alt.selection_point(name=PICK, fields=["prompt_id", "neuron", "head"], on="click")
         )
@@ -93,7 +96,7 @@ def effect_scatter(
         ring = alt.Chart(chosen).mark_point(
             size=150, strokeWidth=2.2, opacity=1, fill=None, stroke=palette.ink
         )
-        layers.append(ring.encode(x=x, y=y))
+        layers.append(ring.encode(**channels(x=x, y=y)))
     n_agree, n_active = (rows[name].tolist().count(True) for name in ("agree", "active"))
     picture = cast(alt.LayerChart, alt.layer(*layers))
     return picture.properties(
@@ -115,7 +118,7 @@ def joint_scatter(rows: pd.DataFrame, *, palette: Palette) -> alt.LayerChart:
     marks = alt.Chart(rows).mark_point(
         filled=True, size=42, opacity=0.7, color=palette.teal
     )  # fmt: skip
-    layers = [*_guides(rows, x, y, palette), marks.encode(x=x, y=y, tooltip=tooltip)]
+    layers = [*_guides(rows, x, y, palette), marks.encode(**channels(x=x, y=y, tooltip=tooltip))]
     above = (rows["y"] > rows["x"]).tolist().count(True)
     picture = cast(alt.LayerChart, alt.layer(*layers))
     return picture.properties(

@@ -12,6 +12,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.flow_layout import (
     TOKEN_KEY,
     WIDTH,
@@ -65,13 +66,15 @@ def _line_layers(lines: pd.DataFrame, height: float, palette: Palette) -> list[a
             alt.Chart(of)
             .mark_line(interpolate="basis", color=colour, strokeDash=dash, strokeCap="butt")
             .encode(
-                x=_x("x:Q"),
-                y=_y("y:Q", height),
-                detail="line:N",
-                order="order:Q",
-                strokeWidth=alt.StrokeWidth("width:Q", scale=None),
-                opacity=alt.Opacity("opacity:Q", scale=None),
-                tooltip=tooltip,
+                **channels(
+                    x=_x("x:Q"),
+                    y=_y("y:Q", height),
+                    detail="line:N",
+                    order="order:Q",
+                    strokeWidth=alt.StrokeWidth("width:Q", scale=None),
+                    opacity=alt.Opacity("opacity:Q", scale=None),
+                    tooltip=tooltip,
+                )
             )
         )
     return layers
@@ -87,14 +90,16 @@ def _boxes(nodes: pd.DataFrame, height: float, palette: Palette) -> alt.Chart:
         alt.Chart(nodes)
         .mark_rect(cornerRadius=5, fill=palette.page, cursor="pointer")
         .encode(
-            x=_x("left:Q"),
-            x2="right:Q",
-            y=_y("top:Q", height),
-            y2="bottom:Q",
-            stroke=alt.Stroke("outline:N", scale=None),
-            strokeWidth=alt.StrokeWidth("border:Q", scale=None),
-            strokeOpacity=alt.StrokeOpacity("outlined:Q", scale=None),
-            tooltip=tooltip,
+            **channels(
+                x=_x("left:Q"),
+                x2="right:Q",
+                y=_y("top:Q", height),
+                y2="bottom:Q",
+                stroke=alt.Stroke("outline:N", scale=None),
+                strokeWidth=alt.StrokeWidth("border:Q", scale=None),
+                strokeOpacity=alt.StrokeOpacity("outlined:Q", scale=None),
+                tooltip=tooltip,
+            )
         )
         .add_params(alt.selection_point(name=PICK, fields=["key"], on="click"))
     )
@@ -108,10 +113,12 @@ def _texts(nodes: pd.DataFrame, height: float, palette: Palette) -> list[alt.Cha
             alt.Chart(of)
             .mark_text(baseline="middle", dx=dx, fontSize=12, color=palette.ink, **look)
             .encode(
-                x=_x(f"{at}:Q"),
-                y=_y("y:Q", height),
-                text=f"{field}:N",
-                opacity=alt.Opacity("shown:Q", scale=None),
+                **channels(
+                    x=_x(f"{at}:Q"),
+                    y=_y("y:Q", height),
+                    text=f"{field}:N",
+                    opacity=alt.Opacity("shown:Q", scale=None),
+                )
             )
         )
 
@@ -138,7 +145,7 @@ def _headers(headers: pd.DataFrame, height: float, palette: Palette) -> list[alt
         layers.append(
             alt.Chart(cast(pd.DataFrame, headers[headers["role"] == role]))
             .mark_text(baseline="middle", align="center", fontSize=size, color=colour)
-            .encode(x=_x("x:Q"), y=_y("y:Q", height), text="text:N")
+            .encode(**channels(x=_x("x:Q"), y=_y("y:Q", height), text="text:N"))
         )
     return layers
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.next_tokens import ROW_HEIGHT, percent
 from explorer.charts.style import Palette, signed
 from explorer.core.types import visible
@@ -74,12 +75,14 @@ def change_figure(
 ) -> alt.LayerChart:
     """The bars of `change_rows`: to the right where B makes the token more probable."""
     base = alt.Chart(rows).encode(
-        x=alt.X("change:Q", axis=None, scale=alt.Scale(nice=False)),
-        y=alt.Y(
-            "order:O",
-            axis=None,
-            scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1),
-        ),
+        **channels(
+            x=alt.X("change:Q", axis=None, scale=alt.Scale(nice=False)),
+            y=alt.Y(
+                "order:O",
+                axis=None,
+                scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1),
+            ),
+        )
     )
     tooltip = [
         alt.Tooltip("label:N", title="Token"),
@@ -89,7 +92,9 @@ def change_figure(
     layers: list[alt.Chart] = []
     for role, colour in (("raises", palette.raises), ("lowers", palette.lowers)):
         of = base.transform_filter(f"datum.role == '{role}'")
-        layers.append(of.mark_bar(color=colour).encode(x2=alt.datum(0), tooltip=tooltip))
+        layers.append(
+            of.mark_bar(color=colour).encode(**channels(x2=alt.datum(0), tooltip=tooltip))
+        )
     tokens = "datum.role != 'room'"
     looks: tuple[tuple[str, Any], ...] = (
         (f"{tokens} && !datum.weight", 400),
@@ -101,21 +106,23 @@ def change_figure(
             of.mark_text(
                 align="right", dx=-8, font="Source Code Pro, monospace", fontSize=13,
                 fontWeight=weight, limit=_LABEL_WIDTH - 8, color=palette.ink,
-            ).encode(x=alt.value(0), text="label:N"),
-            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(
+            ).encode(**channels(x=alt.value(0), text="label:N")),
+            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(**channels(
                 x=alt.X("words_at:Q", axis=None), text="words:N"
-            ),
+            )),
         ]  # fmt: skip
     room = base.transform_filter("datum.role == 'room'")
     layers += [
         room.mark_rule(color=palette.muted).encode(
-            x=alt.XDatum(0, axis=None),
-            y=alt.value(0),
-            y2=alt.value("height"),
-            description="words:N",
+            **channels(
+                x=alt.XDatum(0, axis=None),
+                y=alt.value(0),
+                y2=alt.value("height"),
+                description="words:N",
+            )
         ),
         # Invisible, as wide as labels may be: without it every new token would move the plot.
-        room.mark_rule(opacity=0).encode(x=alt.value(-_LABEL_WIDTH), x2=alt.value(0)),
+        room.mark_rule(opacity=0).encode(**channels(x=alt.value(-_LABEL_WIDTH), x2=alt.value(0))),
         room.mark_point(opacity=0, size=1),
     ]
     drawn = alt.layer(*layers).properties(height=n_rows * ROW_HEIGHT, description=description)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, signed
 from explorer.core.types import HeadId
 
@@ -75,8 +76,10 @@ def effects_figure(
     """The scatter of `effect_rows`, y = x dashed; filled teal is active, hollow has two signs."""
     scale = alt.Scale(nice=False, zero=True, padding=14)
     base = alt.Chart(rows).encode(
-        x=alt.X("direct:Q", scale=scale, axis=_axis("contribution, direct", palette)),
-        y=alt.Y("causal:Q", scale=scale, axis=_axis("lost without the head", palette)),
+        **channels(
+            x=alt.X("direct:Q", scale=scale, axis=_axis("contribution, direct", palette)),
+            y=alt.Y("causal:Q", scale=scale, axis=_axis("lost without the head", palette)),
+        )
     )
     tooltip = [alt.Tooltip("name:N", title="Head"), alt.Tooltip("words:N", title="Effect")]
 
@@ -85,17 +88,17 @@ def effects_figure(
 
     dot: dict[str, Any] = {"size": 62, "opacity": 1, "strokeWidth": 1.6}
     drawn = alt.layer(
-        of("line").mark_line(strokeDash=[5, 3], color=palette.muted, strokeWidth=1).encode(
+        of("line").mark_line(strokeDash=[5, 3], color=palette.muted, strokeWidth=1).encode(**channels(
             description="words:N"
-        ),
-        of("other").mark_point(filled=True, fill=palette.muted, **dot).encode(tooltip=tooltip),
-        of("active").mark_point(filled=True, fill=palette.teal, **dot).encode(tooltip=tooltip),
-        of("against").mark_point(fill=palette.page, stroke=palette.ink, **dot).encode(
+        )),
+        of("other").mark_point(filled=True, fill=palette.muted, **dot).encode(**channels(tooltip=tooltip)),
+        of("active").mark_point(filled=True, fill=palette.teal, **dot).encode(**channels(tooltip=tooltip)),
+        of("against").mark_point(fill=palette.page, stroke=palette.ink, **dot).encode(**channels(
             tooltip=tooltip
-        ),
+        )),
         of("name").mark_text(
             align="left", dx=8, dy=-6, fontSize=12, color=palette.ink,
             font="Source Code Pro, monospace",
-        ).encode(text="name:N"),
+        ).encode(**channels(text="name:N")),
     )  # fmt: skip
     return cast(alt.LayerChart, drawn.properties(height=height, description=description))

@@ -13,6 +13,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number, signed, signed_scale
 from explorer.core.types import HeadId
 
@@ -150,7 +151,7 @@ def heads_figure(
         "layer:O", axis=_axis("layer", n_layers, step, palette),
         scale=alt.Scale(domain=list(range(n_layers)), paddingInner=0.05, paddingOuter=0),
     )  # fmt: skip
-    base = alt.Chart(rows).encode(x=x, y=y)
+    base = alt.Chart(rows).encode(**channels(x=x, y=y))
     tooltip = [alt.Tooltip("name:N", title="Head"), alt.Tooltip("words:N", title="Contribution")]
     outline: dict[str, Any] = {"filled": False, "stroke": palette.ink, "cornerRadius": 2}
 
@@ -167,18 +168,18 @@ def heads_figure(
             alt.selection_point(name=PICK, fields=["name", "turn"], on="click", toggle="false")
         )
     drawn = alt.layer(
-        of("cell").mark_rect(cornerRadius=2).encode(color=colour),
+        of("cell").mark_rect(cornerRadius=2).encode(**channels(color=colour)),
         of("far").mark_point(filled=True, size=6, opacity=1, color=palette.muted),
         of("chosen").mark_rect(strokeWidth=1.5, strokeDash=[3, 2], **outline),
         of("off").mark_rect(strokeWidth=2, **outline),
         of("active")
         .mark_point(filled=True, size=30, opacity=1)
-        .encode(fill=alt.Fill("dot:N", scale=None)),
+        .encode(**channels(fill=alt.Fill("dot:N", scale=None))),
         of("off")
         .mark_point(shape=_CROSS, size=130, opacity=1, strokeWidth=2)
-        .encode(stroke=alt.Stroke("dot:N", scale=None)),
-        of("shown").mark_point(opacity=0, size=1).encode(description="name:N"),
-        touch.encode(tooltip=tooltip),
+        .encode(**channels(stroke=alt.Stroke("dot:N", scale=None))),
+        of("shown").mark_point(opacity=0, size=1).encode(**channels(description="name:N")),
+        touch.encode(**channels(tooltip=tooltip)),
     )
     return cast(alt.LayerChart, drawn.properties(height=step * n_layers, description=description))
 

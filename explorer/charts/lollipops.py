@@ -7,6 +7,7 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.share_bars import studied_band
 from explorer.charts.style import Palette, number
 
@@ -23,7 +24,7 @@ def _scores(base: alt.Chart, y: alt.Y, palette: Palette) -> list[alt.Chart]:
     return [
         base.transform_filter(which)
         .mark_text(align="right", dx=-6, fontSize=size, color=colour)
-        .encode(x=alt.value("width"), y=y, text="scored:N")
+        .encode(**channels(x=alt.value("width"), y=y, text="scored:N"))
         for which, size, colour in looks
     ]
 
@@ -81,20 +82,22 @@ def served_neurons(
     # The whole row can be clicked: a rectangle that is not seen.
     rows = (
         base.mark_rect(opacity=0, cursor="pointer")
-        .encode(x=alt.value(0), x2=alt.value("width"), y=y, tooltip=tooltip)
+        .encode(**channels(x=alt.value(0), x2=alt.value("width"), y=y, tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["neuron"], on="click"))
     )
-    stems = base.mark_rule(strokeWidth=2).encode(x="zero:Q", x2="share:Q", y=y, color=colour)
-    heads = base.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer").encode(
+    stems = base.mark_rule(strokeWidth=2).encode(
+        **channels(x="zero:Q", x2="share:Q", y=y, color=colour)
+    )
+    heads = base.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer").encode(**channels(
         x=x, y=y, tooltip=tooltip, stroke=colour,
         fill=alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.page)),
-    )  # fmt: skip
+    ))  # fmt: skip
     layers = [studied_band(palette, "x"), rows, stems, heads, *_scores(base, y, palette)]
     if not chosen.empty:
         layers.append(
             alt.Chart(chosen[["label"]])
             .mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=3)
-            .encode(x=alt.value(0), x2=alt.value("width"), y=y)
+            .encode(**channels(x=alt.value(0), x2=alt.value("width"), y=y))
         )
     n_studied = sum(map(bool, drawn["studied"]))
     drawn_layers = cast(alt.LayerChart, alt.layer(*layers))

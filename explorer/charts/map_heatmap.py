@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.prompt_heatmap import cell_outline
 from explorer.charts.style import Palette, amount_scale, signed_scale
 
@@ -134,7 +135,7 @@ def map_heatmap(
     cells = (
         alt.Chart(drawn)
         .mark_rect(cursor="pointer")
-        .encode(x=x, y=y, color=colour, tooltip=tooltip)
+        .encode(**channels(x=x, y=y, color=colour, tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["neuron", "head"], on="click"))
     )
     there = set(zip(drawn["neuron"], drawn["head"], strict=True))
@@ -147,7 +148,7 @@ def map_heatmap(
         layers.append(
             alt.Chart(dots)
             .mark_point(filled=True, size=4, color=palette.muted, opacity=0.6)
-            .encode(x="head:N", y="row:N")
+            .encode(**channels(x="head:N", y="row:N"))
         )
     if neuron in rows and head in order.columns:
         layers += cell_outline("row:N", labels[str(neuron)], str(head), palette)

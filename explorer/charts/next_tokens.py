@@ -12,6 +12,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette
 from explorer.core.types import visible
 
@@ -93,12 +94,14 @@ def next_token_figure(
     `compared` marks each token's probability before heads were switched off.
     """
     base = alt.Chart(rows).encode(
-        x=alt.X("probability:Q", axis=None, scale=alt.Scale(zero=True, nice=False)),
-        y=alt.Y(
-            "order:O",
-            axis=None,
-            scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1),
-        ),
+        **channels(
+            x=alt.X("probability:Q", axis=None, scale=alt.Scale(zero=True, nice=False)),
+            y=alt.Y(
+                "order:O",
+                axis=None,
+                scale=alt.Scale(domain=list(range(n_rows)), paddingInner=0.3, paddingOuter=0.1),
+            ),
+        )
     )
     tooltip = [alt.Tooltip("label:N", title="Token"), alt.Tooltip("words:N", title="P(token)")]
     if compared:
@@ -111,25 +114,25 @@ def next_token_figure(
     for role, colour, weight in looks:
         of = base.transform_filter(f"datum.role == '{role}'")
         layers += [
-            of.mark_bar(color=colour).encode(tooltip=tooltip),
+            of.mark_bar(color=colour).encode(**channels(tooltip=tooltip)),
             of.mark_text(
                 align="right", dx=-8, font="Source Code Pro, monospace", fontSize=13,
                 fontWeight=weight, limit=_LABEL_WIDTH - 8, color=palette.ink,
-            ).encode(x=alt.value(0), text="label:N"),
-            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(
+            ).encode(**channels(x=alt.value(0), text="label:N")),
+            of.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(**channels(
                 x=alt.X("words_at:Q", axis=None), text="words:N"
-            ),
+            )),
         ]  # fmt: skip
     if compared:
         old = base.transform_filter("isValid(datum.before)").mark_tick(
             color=palette.ink, thickness=2, size=ROW_HEIGHT - 6
         )
-        layers.append(old.encode(x=alt.X("before:Q", axis=None), tooltip=tooltip))
+        layers.append(old.encode(**channels(x=alt.X("before:Q", axis=None), tooltip=tooltip)))
     room = base.transform_filter("datum.role == 'room'")
     layers.append(room.mark_point(opacity=0, size=1))
     # Invisible, as wide as labels may be: without it every new token would move the plot.
     wide = room.mark_rule(opacity=0).encode(
-        x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
+        **channels(x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N")
     )
     layers.append(wide)
     drawn = alt.layer(*layers).properties(height=n_rows * ROW_HEIGHT, description=description)

@@ -8,6 +8,7 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.prompt_strips import HEADING_HEIGHT, ROW_HEIGHT
 from explorer.charts.style import Palette, number, signed, signed_scale
 
@@ -58,13 +59,17 @@ def _cells(cells: pd.DataFrame, limit: float, palette: Palette) -> alt.Chart:
         alt.Chart(cells)
         .mark_rect(cursor="pointer", cornerRadius=1.5)
         .encode(
-            color=alt.Color("contribution:Q", scale=signed_scale(limit, palette), legend=legend),
-            tooltip=[
-                alt.Tooltip("head:N", title="Head"),
-                alt.Tooltip("rank:O", title="Prompt"),
-                alt.Tooltip("shown:N", title="Contribution (pre-activation)"),
-                alt.Tooltip("rule:N", title="Active"),
-            ],
+            **channels(
+                color=alt.Color(
+                    "contribution:Q", scale=signed_scale(limit, palette), legend=legend
+                ),
+                tooltip=[
+                    alt.Tooltip("head:N", title="Head"),
+                    alt.Tooltip("rank:O", title="Prompt"),
+                    alt.Tooltip("shown:N", title="Contribution (pre-activation)"),
+                    alt.Tooltip("rule:N", title="Active"),
+                ],
+            )
         )
         .add_params(alt.selection_point(name=PICK, fields=["rank", "head"], on="click"))
     )
@@ -76,7 +81,7 @@ def cell_outline(row: str, row_value: object, head: str, palette: Palette) -> li
     cell = alt.Chart(pd.DataFrame({row.split(":")[0]: [row_value], "head": [head]}))
     return [
         cell.mark_rect(fill=None, stroke=colour, strokeWidth=width, cornerRadius=1.5).encode(
-            y=row, x="head:N"
+            **channels(y=row, x="head:N")
         )
         for colour, width in ((palette.ink, 5), (palette.page, 1.5))
     ]
@@ -89,7 +94,7 @@ def _outlines(rank: int | None, head: str | None, palette: Palette) -> list[alt.
         row = alt.Chart(pd.DataFrame({"rank": [rank]}))
         layers.append(
             row.mark_rect(fill=None, stroke=palette.ink, strokeWidth=1.5, cornerRadius=3).encode(
-                y="rank:O", x=alt.value(0), x2=alt.value("width")
+                **channels(y="rank:O", x=alt.value(0), x2=alt.value("width"))
             )
         )
     if rank is not None and head is not None:
@@ -120,7 +125,7 @@ def prompt_heatmap(
     )
     ranks = sorted(int(r) for r in set(cells["rank"]))
     base = _cells(drawn, limit, palette).encode(
-        x=head_axis(heads, studied, palette), y=_rank_axis(ranks, palette)
+        **channels(x=head_axis(heads, studied, palette), y=_rank_axis(ranks, palette))
     )
     # A dot on a strong cell takes the page's colour, on a weak one the ink.
     strong = drawn["contribution"].abs() > 0.55 * limit
@@ -129,7 +134,9 @@ def prompt_heatmap(
     marks = (
         alt.Chart(dots)
         .mark_point(filled=True, size=26, opacity=1, cursor="pointer")
-        .encode(x="head:N", y="rank:O", color=alt.Color("dot:N", scale=None, legend=None))
+        .encode(
+            **channels(x="head:N", y="rank:O", color=alt.Color("dot:N", scale=None, legend=None))
+        )
     )
     layers = [base, *([] if dots.empty else [marks]), *_outlines(rank, head, palette)]
     drawn_layers = cast(alt.LayerChart, alt.layer(*layers))

@@ -9,6 +9,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette
 
 _HEIGHT = 240
@@ -64,12 +65,14 @@ def removal_curves(
     dashes = alt.StrokeDash(
         "group:N", scale=alt.Scale(domain=groups, range=[[1, 0], [5, 3]]), legend=None
     )
-    base = alt.Chart(curves).encode(x=x, y=y, color=colour)
+    base = alt.Chart(curves).encode(**channels(x=x, y=y, color=colour))
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=palette.muted, opacity=0.7)
     layers: list[alt.Chart] = [
-        zero.encode(x="x:Q"),
-        base.mark_line(interpolate="step-after", strokeWidth=2.2).encode(strokeDash=dashes),
-        base.mark_point(size=60, opacity=0).encode(tooltip=tooltip),
+        zero.encode(**channels(x="x:Q")),
+        base.mark_line(interpolate="step-after", strokeWidth=2.2).encode(
+            **channels(strokeDash=dashes)
+        ),
+        base.mark_point(size=60, opacity=0).encode(**channels(tooltip=tooltip)),
     ]
     words_of_gap = ""
     if gap is not None:
@@ -79,12 +82,12 @@ def removal_curves(
             {"x": [at], "low": [min(first, second)], "high": [max(first, second)],
              "middle": [(first + second) / 2], "word": [f"D = {distance:.2f}"]}
         )  # fmt: skip
-        word = alt.Chart(marked).encode(x="x:Q", y="middle:Q", text="word:N")
+        word = alt.Chart(marked).encode(**channels(x="x:Q", y="middle:Q", text="word:N"))
         placed: dict[str, Any] = {"align": "left", "dx": 7, "fontSize": 12, "fontWeight": 600}
         layers += [
             alt.Chart(marked)
             .mark_rule(strokeWidth=2, color=palette.ink)
-            .encode(x="x:Q", y="low:Q", y2="high:Q"),
+            .encode(**channels(x="x:Q", y="low:Q", y2="high:Q")),
             # A rim of the page's colour keeps the word legible over a curve.
             word.mark_text(stroke=palette.page, strokeWidth=5, **placed),
             word.mark_text(color=palette.ink, **placed),

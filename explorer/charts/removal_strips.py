@@ -7,6 +7,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, signed
 
 PICK = "pick"
@@ -56,7 +57,7 @@ def _domain(values: list[float]) -> list[float]:
 def _marks(
     marks: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette, selected: int | None, unit: str
 ) -> list[alt.Chart]:
-    base = alt.Chart(marks).encode(x=x, y=y)
+    base = alt.Chart(marks).encode(**channels(x=x, y=y))
     colour = alt.condition(
         "datum.sign == 'lowers'", alt.value(palette.lowers), alt.value(palette.raises)
     )
@@ -68,10 +69,10 @@ def _marks(
     layers = [
         base.transform_filter("datum.active")
         .mark_point(filled=True, size=95, opacity=0.9)
-        .encode(color=colour),
+        .encode(**channels(color=colour)),
         base.transform_filter("!datum.active")
         .mark_point(size=85, strokeWidth=1.6, opacity=0.9)
-        .encode(stroke=colour),
+        .encode(**channels(stroke=colour)),
     ]
     if selected is not None:
         ring = base.transform_filter(f"datum.prompt_id == {int(selected)}")
@@ -80,14 +81,14 @@ def _marks(
         )
     layers.append(
         base.mark_point(filled=True, size=280, opacity=0, cursor="pointer")
-        .encode(tooltip=tooltip)
+        .encode(**channels(tooltip=tooltip))
         .add_params(alt.selection_point(name=PICK, fields=["prompt_id"], on="click"))
     )
     return layers
 
 
 def _texts(labels: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette) -> list[alt.Chart]:
-    base = alt.Chart(labels).encode(y=y)
+    base = alt.Chart(labels).encode(**channels(y=y))
     plain: dict[str, Any] = {"align": "left", "baseline": "middle"}
     looks: tuple[dict[str, Any], ...] = (
         {"stroke": palette.page, "strokeWidth": 5},
@@ -96,18 +97,18 @@ def _texts(labels: pd.DataFrame, x: alt.X, y: alt.Y, palette: Palette) -> list[a
     medians = alt.Chart(labels.dropna(subset=["median"]))
     return [
         base.mark_text(fontSize=13.5, color=palette.ink, dy=-9, **plain).encode(
-            x=alt.value(0), text="name:N"
+            **channels(x=alt.value(0), text="name:N")
         ),
         base.mark_text(fontSize=12, color=palette.muted, dy=9, **plain).encode(
-            x=alt.value(0), text="counted:N"
+            **channels(x=alt.value(0), text="counted:N")
         ),
         medians.mark_rule(color=palette.ink, strokeWidth=2).encode(
-            x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), y2="bottom:Q"
+            **channels(x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), y2="bottom:Q")
         ),
         *[
             medians.mark_text(
                 fontSize=12.5, fontWeight=600, baseline="bottom", dy=-3, **look
-            ).encode(x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), text="words:N")
+            ).encode(**channels(x=alt.X("median:Q"), y=alt.Y("top:Q", axis=None), text="words:N"))
             # Under the words their own outline in the page's colour: the zero line must not cross them.
             for look in looks
         ],
@@ -147,16 +148,16 @@ def removal_strips(
     ends = pd.DataFrame({"y": [height]})
     foot: dict[str, Any] = {"baseline": "top", "dy": 35, "fontSize": 12, "color": palette.muted}
     layers = [
-        between.encode(x=alt.value(_LEFT), x2=alt.value("width"), y=y),
-        zero.encode(x=x),
+        between.encode(**channels(x=alt.value(_LEFT), x2=alt.value("width"), y=y)),
+        zero.encode(**channels(x=x)),
         *_marks(marks, x, y, palette, selected, quantity),
         *_texts(labels, x, y, palette),
         alt.Chart(ends)
         .mark_text(align="left", text="← the removal lowers it", **foot)
-        .encode(x=alt.value(_LEFT), y=y),
+        .encode(**channels(x=alt.value(_LEFT), y=y)),
         alt.Chart(ends)
         .mark_text(align="right", text="raises it →", **foot)
-        .encode(x=alt.value("width"), y=y),
+        .encode(**channels(x=alt.value("width"), y=y)),
     ]
     medians = "; ".join(
         f"{row['name'].lower()}, {row['counted']}" + (f": {row['words']}" if row["words"] else "")

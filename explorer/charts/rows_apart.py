@@ -15,6 +15,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 import pyarrow as pa
+from altair.utils import sanitize_pandas_dataframe
 
 _NAME = "rows-apart"
 
@@ -31,7 +32,7 @@ _tables = _Tables()
 
 def _arrow_stream(rows: pd.DataFrame) -> bytes:
     # What Altair would write as JSON: no infinities, no categories, times as text.
-    plain = alt.utils.sanitize_pandas_dataframe(rows)
+    plain = sanitize_pandas_dataframe(rows)
     table = pa.Table.from_pandas(plain, preserve_index=False)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

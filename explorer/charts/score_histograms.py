@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.run_marks import GLYPHS
 from explorer.charts.style import Palette, number
 
@@ -119,7 +120,7 @@ def _labels(ridges: list[Ridge]) -> pd.DataFrame:
 
 
 def _texts(labels: pd.DataFrame, y: alt.Y, palette: Palette) -> list[alt.Chart]:
-    base = alt.Chart(labels).encode(y=y)
+    base = alt.Chart(labels).encode(**channels(y=y))
     colour = alt.Color(
         "place:O", legend=None,
         scale=alt.Scale(domain=list(range(len(labels))), range=list(palette.runs[: len(labels)])),
@@ -129,13 +130,13 @@ def _texts(labels: pd.DataFrame, y: alt.Y, palette: Palette) -> list[alt.Chart]:
     beside: dict[str, Any] = {"align": "left", "dx": 12}
     return [
         base.mark_text(align="right", fontSize=13, fontWeight=600, dy=-8, limit=165).encode(
-            x=left, text="name:N", color=colour
+            **channels(x=left, text="name:N", color=colour)
         ),
-        base.mark_text(align="right", limit=165, **small).encode(x=left, text="note:N"),
+        base.mark_text(align="right", limit=165, **small).encode(**channels(x=left, text="note:N")),
         base.mark_text(fontSize=13, fontWeight=600, dy=-8, color=palette.ink, **beside).encode(
-            x=right, text="right:N"
+            **channels(x=right, text="right:N")
         ),
-        base.mark_text(**small, **beside).encode(x=right, text="second:N"),
+        base.mark_text(**small, **beside).encode(**channels(x=right, text="second:N")),
     ]
 
 
@@ -143,11 +144,13 @@ def _reference(scale: RidgeScale, n_rows: int, y: alt.Y, palette: Palette) -> li
     at = pd.DataFrame(
         {"x": [scale.reference], "y": [float(n_rows)], "word": [scale.reference_word]}
     )
-    line = alt.Chart(at).mark_rule(strokeDash=[2, 3], color=palette.muted).encode(x="x:Q")
+    line = (
+        alt.Chart(at).mark_rule(strokeDash=[2, 3], color=palette.muted).encode(**channels(x="x:Q"))
+    )
     word = alt.Chart(at).mark_text(
         align="right", dx=-5, dy=-1, baseline="top", fontSize=12, color=palette.muted
     )
-    return [line, word.encode(x="x:Q", y=y, text="word:N")]
+    return [line, word.encode(**channels(x="x:Q", y=y, text="word:N"))]
 
 
 def score_histograms(
@@ -177,21 +180,23 @@ def score_histograms(
     colour: Any = {"condition": {"test": "datum.what == 'mean'", "value": palette.teal}}
     layers = [
         *_reference(scale, len(rows), y, palette),
-        alt.Chart(bars).mark_rect().encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=strong, tooltip=tooltip),
+        alt.Chart(bars).mark_rect().encode(**channels(
+            x=x, x2="x2:Q", y=y, y2="y2:Q", color=strong, tooltip=tooltip
+        )),
         alt.Chart(outlines).mark_line(strokeDash=[4, 3], strokeWidth=1.5, color=palette.ink)
-        .encode(x="x:Q", y=y, order="order:Q", detail="place:N"),
+        .encode(**channels(x="x:Q", y=y, order="order:Q", detail="place:N")),
         points.transform_filter(
             "isValid(datum.low) && (datum.what == 'mean' || datum.what == 'random')"
-        ).mark_rule(strokeWidth=1.5).encode(
+        ).mark_rule(strokeWidth=1.5).encode(**channels(
             x="low:Q", x2="high:Q", y=y,
-            color=alt.ColorValue(palette.muted, **colour)),
-        points.mark_point(size=64, opacity=1, strokeWidth=1.3).encode(
+            color=alt.ColorValue(palette.muted, **colour))),
+        points.mark_point(size=64, opacity=1, strokeWidth=1.3).encode(**channels(
             x="x:Q", y=y,
             shape=alt.Shape("what:N", legend=None,
                             scale=alt.Scale(domain=list(_SHAPES), range=list(_SHAPES.values()))),
             stroke=alt.StrokeValue(palette.ink, **colour), fill=alt.FillValue(palette.page, **colour),
             tooltip=[alt.Tooltip("run:N", title="Run"), alt.Tooltip("word:N", title="What"),
-                     alt.Tooltip("shown:N", title="Value")]),
+                     alt.Tooltip("shown:N", title="Value")])),
         *_texts(_labels(rows), y, palette),
     ]  # fmt: skip
     drawn = cast(alt.LayerChart, alt.layer(*layers))

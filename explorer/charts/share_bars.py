@@ -8,6 +8,7 @@ from typing import cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.prompt_heatmap import AXIS_WIDTH
 from explorer.charts.style import Palette
 
@@ -19,13 +20,13 @@ def studied_band(palette: Palette, channel: str) -> alt.Chart:
     """The shaded band of shares that make a head studied, along `x` or `y`."""
     frame = pd.DataFrame({"low": [STUDIED_LOW], "high": [STUDIED_HIGH]})
     start, end = ("x", "x2") if channel == "x" else ("y", "y2")
+    low = alt.X("low:Q", title=None) if start == "x" else alt.Y("low:Q", title=None)
     # The panel colour alone is too faint on a dark page for a band that carries meaning.
     return (
         alt.Chart(frame)
         .mark_rect(color=palette.border, opacity=0.35)
-        .encode(**{start: alt.X("low:Q", title=None) if start == "x" else alt.Y("low:Q", title=None),
-                   end: "high:Q"})
-    )  # fmt: skip
+        .encode(**channels(**{start: low, end: "high:Q"}))
+    )
 
 
 def share_bars(
@@ -60,17 +61,17 @@ def share_bars(
         alt.Tooltip("shown:N", title="Active in"),
         alt.Tooltip("is_studied:N", title="Studied (25–75 % of train prompts)"),
     ]
-    bars = alt.Chart(drawn).mark_bar(strokeWidth=1.2).encode(
+    bars = alt.Chart(drawn).mark_bar(strokeWidth=1.2).encode(**channels(
         x=x, y=y, tooltip=tooltip,
         fill=alt.condition("datum.studied", alt.value(palette.teal), alt.value("transparent")),
         stroke=alt.condition("datum.studied", alt.value(palette.teal), alt.value(palette.muted)),
-    )  # fmt: skip
+    ))  # fmt: skip
     layers = [studied_band(palette, "y"), bars]
     if head is not None and head in set(drawn["head"]):
         chosen = alt.Chart(pd.DataFrame({"head": [head]}))
         layers.append(
             chosen.mark_rect(fill=None, stroke=palette.ink, strokeWidth=2, cornerRadius=2).encode(
-                x="head:N", y=alt.value(0), y2=alt.value(height)
+                **channels(x="head:N", y=alt.value(0), y2=alt.value(height))
             )
         )
     n_studied = sum(map(bool, drawn["studied"]))

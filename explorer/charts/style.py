@@ -102,7 +102,11 @@ def signed_scale(limit: float, colours: Palette) -> alt.Scale:
     """Blue lowers, orange raises, zero neutral. Lab interpolation keeps the middle from tinting
     green; clamping keeps extremes from turning black."""
     return alt.Scale(
-        domain=[-limit, limit], domainMid=0, range=list(colours.signed), interpolate="lab", clamp=True
+        domain=[-limit, limit],
+        domainMid=0,
+        range=list(colours.signed),
+        interpolate="lab",
+        clamp=True,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette
 
 _HEIGHT = 230
@@ -83,27 +84,33 @@ def accuracy_lines(
     layers: list[alt.Chart] = []
     if seen is not None:
         band = pd.DataFrame({"x": [seen[0] - pad], "x2": [seen[1] + pad], "word": ["lengths seen"]})
-        base = alt.Chart(band).encode(x=alt.X("x:Q", scale=scale, axis=x_axis, title=x_title))
-        layers.append(base.mark_rect(color=palette.panel).encode(x2="x2:Q"))
+        base = alt.Chart(band).encode(
+            **channels(x=alt.X("x:Q", scale=scale, axis=x_axis, title=x_title))
+        )
+        layers.append(base.mark_rect(color=palette.panel).encode(**channels(x2="x2:Q")))
         layers.append(
             base.mark_text(align="left", baseline="bottom", dx=5, dy=-3, fontSize=12, color=palette.muted)
-            .encode(y=alt.YValue("height"), text="word:N")
+            .encode(**channels(y=alt.YValue("height"), text="word:N"))
         )  # fmt: skip
     if chosen is not None:
         mark = alt.Chart(pd.DataFrame({"x": [chosen]}))
-        layers.append(mark.mark_rule(color=palette.ink, strokeWidth=1, opacity=0.5).encode(x=x))
+        layers.append(
+            mark.mark_rule(color=palette.ink, strokeWidth=1, opacity=0.5).encode(**channels(x=x))
+        )
     guess = pd.DataFrame(sorted({(a, b) for a, b in zip(rows["x"], rows["chance"], strict=True)}),
                          columns=pd.Index(["x", "share"]))  # fmt: skip
     dashed: dict[str, Any] = {"strokeDash": [5, 4], "color": palette.ink, "strokeWidth": 1.5}
-    base = alt.Chart(data).encode(color=colour)
-    pointed = base.encode(tooltip=_tooltip(x_title))
+    base = alt.Chart(data).encode(**channels(color=colour))
+    pointed = base.encode(**channels(tooltip=_tooltip(x_title)))
     layers += [
-        alt.Chart(guess).mark_line(**dashed).encode(x=x, y=y),
-        base.mark_line(strokeWidth=1.5, opacity=0.7).encode(x=at, y=y),
+        alt.Chart(guess).mark_line(**dashed).encode(**channels(x=x, y=y)),
+        base.mark_line(strokeWidth=1.5, opacity=0.7).encode(**channels(x=at, y=y)),
         pointed.mark_rule(strokeWidth=1.5, opacity=0.75).encode(
-            x=at, y=alt.Y("low:Q", scale=y_scale, title=None), y2="high:Q"
+            **channels(x=at, y=alt.Y("low:Q", scale=y_scale, title=None), y2="high:Q")
         ),
-        pointed.mark_point(filled=True, size=62, opacity=1).encode(x=at, y=y, shape=shape),
+        pointed.mark_point(filled=True, size=62, opacity=1).encode(
+            **channels(x=at, y=y, shape=shape)
+        ),
     ]
     words = (
         f"Share right by {x_title}, with 95 % intervals, for {', '.join(lines)}; dashed: chance."
@@ -123,18 +130,20 @@ def accuracy_dots(rows: pd.DataFrame, *, palette: Palette) -> alt.LayerChart:
     x = alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1], nice=False),
               axis=percent_axis(palette, values=[0, 0.25, 0.5, 0.75, 1]))  # fmt: skip
     tooltip = [t for t in _tooltip("") if t["shorthand"] not in ("line:N", "x:Q")]
-    base = alt.Chart(rows).encode(y=y)
+    base = alt.Chart(rows).encode(**channels(y=y))
     counts = base.mark_text(align="left", dx=8, fontSize=12, color=palette.ink).encode(
-        x=alt.XValue("width"), text="counts:N"
+        **channels(x=alt.XValue("width"), text="counts:N")
     )
     guess = alt.Chart(rows.head(1)).mark_rule(strokeDash=[5, 4], color=palette.ink, strokeWidth=1.5)
     layered = alt.layer(
-        guess.encode(x=alt.X("chance:Q", scale=alt.Scale(domain=[0, 1]))),
+        guess.encode(**channels(x=alt.X("chance:Q", scale=alt.Scale(domain=[0, 1])))),
         base.mark_rule(strokeWidth=2, color=palette.teal, opacity=0.75).encode(
-            x=alt.X("low:Q", scale=alt.Scale(domain=[0, 1])), x2="high:Q", tooltip=tooltip
+            **channels(
+                x=alt.X("low:Q", scale=alt.Scale(domain=[0, 1])), x2="high:Q", tooltip=tooltip
+            )
         ),
         base.mark_point(filled=True, size=80, color=palette.teal, opacity=1).encode(
-            x=x, tooltip=tooltip
+            **channels(x=x, tooltip=tooltip)
         ),
         counts,
     )
@@ -163,14 +172,18 @@ def item_bars(rows: pd.DataFrame, *, palette: Palette) -> alt.LayerChart:
         alt.Tooltip("label:N", title="Item"), alt.Tooltip("place:Q", title="Place in the list"),
         alt.Tooltip("words:N", title="P(item)"), alt.Tooltip("words_before:N", title="Before"),
     ]  # fmt: skip
-    base = alt.Chart(rows).encode(y=y)
+    base = alt.Chart(rows).encode(**channels(y=y))
     fill: Any = {"condition": {"test": "datum.answer", "value": palette.teal}}
     layered = alt.layer(
-        base.mark_bar().encode(x=x, color=alt.ColorValue(palette.teal_soft, **fill), tooltip=tooltip),
-        base.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(x=x, text="words:N"),
+        base.mark_bar().encode(
+            **channels(x=x, color=alt.ColorValue(palette.teal_soft, **fill), tooltip=tooltip)
+        ),
+        base.mark_text(align="left", dx=7, fontSize=12.5, color=palette.ink).encode(
+            **channels(x=x, text="words:N")
+        ),
         base.transform_filter("isValid(datum.before)")
         .mark_tick(color=palette.ink, thickness=2, size=18)
-        .encode(x=alt.X("before:Q", axis=None), tooltip=tooltip),
+        .encode(**channels(x=alt.X("before:Q", axis=None), tooltip=tooltip)),
     )  # fmt: skip
     words = "Probability of each item of the list as the next token; the missing item is dark."
     return cast(alt.LayerChart, layered.properties(height=_ROW * len(rows), description=words))
@@ -194,11 +207,13 @@ def score_bars(rows: pd.DataFrame, *, palette: Palette) -> alt.LayerChart:
         alt.Tooltip("low:Q", title="95 %, from", format="+.3f"),
         alt.Tooltip("high:Q", title="to", format="+.3f"),
     ]
-    base = alt.Chart(rows).encode(y=y, tooltip=tooltip)
+    base = alt.Chart(rows).encode(**channels(y=y, tooltip=tooltip))
     fill: Any = {"condition": {"test": "datum.score < 0", "value": palette.lowers}}
     layered = alt.layer(
-        base.mark_bar().encode(x=x, color=alt.ColorValue(palette.raises, **fill)),
-        base.mark_rule(color=palette.ink, strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q"),
+        base.mark_bar().encode(**channels(x=x, color=alt.ColorValue(palette.raises, **fill))),
+        base.mark_rule(color=palette.ink, strokeWidth=1.5).encode(
+            **channels(x=alt.X("low:Q"), x2="high:Q")
+        ),
     )
     words = f"Inhibition scores of components with 95 % intervals, highest {names[:1]}."
     return cast(alt.LayerChart, layered.properties(height=_ROW * len(names), description=words))
@@ -224,15 +239,17 @@ def winner_grid(rows: pd.DataFrame, *, names: Sequence[str], palette: Palette) -
     ]  # fmt: skip
     scale = alt.Scale(domain=[0, 1], range=list(palette.amounts), interpolate="lab", clamp=True)
     base = alt.Chart(rows).encode(
-        x=alt.X("x:O", axis=side, scale=alt.Scale(**gap)),
-        y=alt.Y("y:O", axis=up, sort="descending", scale=alt.Scale(**gap)),
+        **channels(
+            x=alt.X("x:O", axis=side, scale=alt.Scale(**gap)),
+            y=alt.Y("y:O", axis=up, sort="descending", scale=alt.Scale(**gap)),
+        )
     )
     ink = alt.condition("datum.share > 0.55", alt.value(palette.page), alt.value(palette.ink))
     cells = alt.layer(
         base.mark_rect().encode(
-            color=alt.Color("share:Q", scale=scale, legend=None), tooltip=tooltip
+            **channels(color=alt.Color("share:Q", scale=scale, legend=None), tooltip=tooltip)
         ),
-        base.mark_text(fontSize=12).encode(text="place:Q", color=ink, tooltip=tooltip),
+        base.mark_text(fontSize=12).encode(**channels(text="place:Q", color=ink, tooltip=tooltip)),
     ).properties(width=alt.Step(40), height=alt.Step(30))
     words = f"The place in the list that wins most prompts, over values of {', '.join(names)}."
     if len(names) < 3:

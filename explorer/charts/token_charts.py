@@ -8,6 +8,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.share_bars import studied_band
 from explorer.charts.style import Palette, number, signed
 
@@ -48,17 +49,19 @@ def layer_bars(
         alt.Tooltip("n:Q", title="Neurons here"),
         alt.Tooltip("mean_n:Q", title="Average token", format=".1f"),
     ]
-    base = alt.Chart(data).encode(x=x)
-    average = base.encode(y="mean_n:Q")
+    base = alt.Chart(data).encode(**channels(x=x))
+    average = base.encode(**channels(y="mean_n:Q"))
     dark: dict[str, Any] = {"color": palette.ink}
     shaded = base.transform_filter("datum.studied").mark_bar(
         color=palette.panel, width=alt.RelativeBandSize(1.4)
     )
     layered = alt.layer(
-        shaded.encode(y=alt.YValue(0), y2=alt.Y2Value("height")),
-        base.mark_bar(color=palette.teal).encode(y=y, tooltip=tooltip),
+        shaded.encode(**channels(y=alt.YValue(0), y2=alt.Y2Value("height"))),
+        base.mark_bar(color=palette.teal).encode(**channels(y=y, tooltip=tooltip)),
         average.mark_line(strokeDash=[4, 3], strokeWidth=1.5, **dark),
-        average.mark_point(filled=True, size=16, opacity=1, **dark).encode(tooltip=tooltip),
+        average.mark_point(filled=True, size=16, opacity=1, **dark).encode(
+            **channels(tooltip=tooltip)
+        ),
     )
     most = max(counts, key=lambda layer: counts[layer], default="–")
     words = (
@@ -122,24 +125,24 @@ def head_lollipops(
         alt.Tooltip("status:N", title="25–75 % is studied"),
     ]
     studied: Any = {"condition": {"test": "datum.studied", "value": palette.teal}}
-    base = alt.Chart(rows).encode(y=y)
-    pointed = base.encode(tooltip=tooltip)
+    base = alt.Chart(rows).encode(**channels(y=y))
+    pointed = base.encode(**channels(tooltip=tooltip))
     # The whole row can be clicked: a rectangle that is not seen.
     targets = pointed.mark_rect(opacity=0, cursor="pointer").encode(
-        x=alt.XValue(0), x2=alt.X2Value("width")
+        **channels(x=alt.XValue(0), x2=alt.X2Value("width"))
     )
-    stems = base.mark_rule(strokeWidth=2).encode(x="zero:Q", x2="share:Q")
+    stems = base.mark_rule(strokeWidth=2).encode(**channels(x="zero:Q", x2="share:Q"))
     dots = pointed.mark_point(size=110, opacity=1, strokeWidth=1.5, cursor="pointer")
     words = base.mark_text(align="left", dx=8, fontSize=12)
     scored: Any = {"condition": {"test": "datum.studied", "value": palette.ink}}
     layered = alt.layer(
         studied_band(palette, "x"),
         targets.add_params(alt.selection_point(name=PICK, fields=["neuron_id", "head_id"], on="click")),
-        stems.encode(color=alt.ColorValue(palette.muted, **studied)),
-        dots.encode(x=x, stroke=alt.StrokeValue(palette.muted, **studied),
-                    fill=alt.FillValue(palette.page, **studied)),
-        words.encode(x=alt.XValue("width"), text="status:N",
-                     color=alt.ColorValue(palette.muted, **scored)),
+        stems.encode(**channels(color=alt.ColorValue(palette.muted, **studied))),
+        dots.encode(**channels(x=x, stroke=alt.StrokeValue(palette.muted, **studied),
+                    fill=alt.FillValue(palette.page, **studied))),
+        words.encode(**channels(x=alt.XValue("width"), text="status:N",
+                     color=alt.ColorValue(palette.muted, **scored))),
     )  # fmt: skip
     description = (
         f"Share of prompts in which a head is active, for {len(rows)} pairs of head and neuron, "

@@ -12,6 +12,7 @@ from typing import Any, cast
 import altair as alt
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.glossary import percent
 from explorer.charts.style import Palette, number
 
@@ -122,7 +123,7 @@ def _y(palette: Palette) -> alt.Y:
 
 def _words(chart: alt.Chart, role: str, **style: Any) -> alt.Chart:
     """Text of one role at its own place, unless a layer says otherwise."""
-    return _of(chart, role).mark_text(**style).encode(text="text:N")
+    return _of(chart, role).mark_text(**style).encode(**channels(text="text:N"))
 
 
 def _of(chart: alt.Chart, role: str) -> alt.Chart:
@@ -131,8 +132,8 @@ def _of(chart: alt.Chart, role: str) -> alt.Chart:
 
 def _layers(rows: pd.DataFrame, long: bool, palette: Palette) -> list[alt.Chart]:
     x, y = _x(long, palette), _y(palette)
-    flat = alt.Chart(rows).encode(x=x)
-    placed = flat.encode(y=y)
+    flat = alt.Chart(rows).encode(**channels(x=x))
+    placed = flat.encode(**channels(y=y))
     muted: dict[str, Any] = {"color": palette.muted, "fontSize": 12}
     strong: dict[str, Any] = {
         "color": palette.ink,
@@ -146,26 +147,28 @@ def _layers(rows: pd.DataFrame, long: bool, palette: Palette) -> list[alt.Chart]
     ]
     points, top = _of(placed, "point"), alt.value(2)
     return [
-        _of(flat, "band").mark_rect(color=palette.panel).encode(x2="least:Q"),
-        _words(flat, "band_words", align="right", baseline="bottom", dx=-4, dy=-4, **muted).encode(
+        _of(flat, "band").mark_rect(color=palette.panel).encode(**channels(x2="least:Q")),
+        _words(flat, "band_words", align="right", baseline="bottom", dx=-4, dy=-4, **muted).encode(**channels(
             y=alt.value("height")
-        ),
-        _words(flat, "tick", baseline="top", dy=6, **muted).encode(y=alt.value("height")),
-        _of(alt.Chart(rows), "line").mark_rule(strokeDash=[5, 3], color=palette.ink).encode(y=y),
-        _words(alt.Chart(rows), "line", align="left", baseline="top", dx=4, dy=5, **muted).encode(
+        )),
+        _words(flat, "tick", baseline="top", dy=6, **muted).encode(**channels(y=alt.value("height"))),
+        _of(alt.Chart(rows), "line").mark_rule(strokeDash=[5, 3], color=palette.ink).encode(**channels(y=y)),
+        _words(alt.Chart(rows), "line", align="left", baseline="top", dx=4, dy=5, **muted).encode(**channels(
             x=alt.value(0), y=y
+        )),
+        _of(placed, "room").mark_point(opacity=0, size=1).encode(**channels(description="text:N")),
+        _of(placed, "ring").mark_rule(strokeDash=[1, 2], color=palette.muted).encode(
+            **channels(y2=alt.value(16))
         ),
-        _of(placed, "room").mark_point(opacity=0, size=1).encode(description="text:N"),
-        _of(placed, "ring").mark_rule(strokeDash=[1, 2], color=palette.muted).encode(y2=alt.value(16)),
         points.mark_line(color=palette.teal, strokeWidth=2),
         points.mark_point(color=palette.teal, filled=True, size=26, opacity=1),
-        points.mark_point(size=300, opacity=0, filled=True).encode(tooltip=tooltip),
+        points.mark_point(size=300, opacity=0, filled=True).encode(**channels(tooltip=tooltip)),
         _of(placed, "ring").mark_point(
             shape="circle", size=130, filled=True, fill=palette.page, stroke=palette.ink,
             strokeWidth=2, opacity=1,
         ),
-        _words(flat, "ring_right", align="left", dx=-5, **strong).encode(y=top),
-        _words(flat, "ring_left", align="right", dx=5, **strong).encode(y=top),
+        _words(flat, "ring_right", align="left", dx=-5, **strong).encode(**channels(y=top)),
+        _words(flat, "ring_left", align="right", dx=5, **strong).encode(**channels(y=top)),
     ]  # fmt: skip
 
 

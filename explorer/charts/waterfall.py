@@ -15,6 +15,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from explorer.charts.channels import channels
 from explorer.charts.style import Palette, number, signed
 from explorer.core.types import HeadId
 
@@ -191,17 +192,17 @@ def _texts(base: alt.Chart, palette: Palette, compared: bool) -> list[alt.Chart]
         value: dict[str, Any] = {"fontSize": 13, "color": palette.ink, **value_style}
         layers += [
             of.mark_text(align="left", dx=-_LABEL_WIDTH, limit=_LABEL_WIDTH - 6, **name).encode(
-                x=alt.value(0), text="part:N"
+                **channels(x=alt.value(0), text="part:N")
             ),
             of.mark_text(align="right", dx=right, **value).encode(
-                x=alt.value("width"), text="words:N"
+                **channels(x=alt.value("width"), text="words:N")
             ),
         ]
     if compared:
         old = base.transform_filter("datum.role != 'shown'").mark_text(
             align="right", dx=_OLD_WIDTH - 4, fontSize=11.5, color=palette.muted
         )
-        layers.append(old.encode(x=alt.value("width"), text="words_old:N"))
+        layers.append(old.encode(**channels(x=alt.value("width"), text="words_old:N")))
     return layers
 
 
@@ -220,14 +221,16 @@ def _bars(base: alt.Chart, palette: Palette, compared: bool) -> list[alt.Chart]:
             thin = base.transform_filter(test).mark_rule(
                 strokeWidth=3.5, opacity=0.5, color=colour, yOffset=drop
             )
-            layers.append(thin.encode(x="start_old:Q", x2="end_old:Q", tooltip=tooltip))
+            layers.append(thin.encode(**channels(x="start_old:Q", x2="end_old:Q", tooltip=tooltip)))
     for role, colour in colours.items():
         bars = base.transform_filter(f"datum.role == '{role}'").mark_bar(
             cornerRadius=1, color=colour, minBandSize=2
         )
-        layers.append(bars.encode(x=x, x2="end:Q", tooltip=tooltip))
+        layers.append(bars.encode(**channels(x=x, x2="end:Q", tooltip=tooltip)))
     off = base.transform_filter("test(/^off/, datum.words)")
-    layers.append(off.mark_tick(color=palette.ink, thickness=2, size=14).encode(x="end:Q"))
+    layers.append(
+        off.mark_tick(color=palette.ink, thickness=2, size=14).encode(**channels(x="end:Q"))
+    )
     return layers
 
 
@@ -244,10 +247,12 @@ def waterfall_figure(
     `n_bars` counts the total; the figure's height follows it. `compared` draws what was before.
     """
     band = alt.Scale(domain=list(range(n_bars)), paddingInner=0.42, paddingOuter=0.2)
-    base = alt.Chart(rows).encode(y=alt.Y("order:O", axis=None, scale=band))
+    base = alt.Chart(rows).encode(**channels(y=alt.Y("order:O", axis=None, scale=band)))
     links = base.transform_filter("datum.role == 'raises' || datum.role == 'lowers'")
     layers = [
-        links.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(x="end:Q", y2="below:O"),
+        links.mark_rule(strokeDash=[1, 2], color=palette.muted).encode(
+            **channels(x="end:Q", y2="below:O")
+        ),
         *_bars(base, palette, compared),
         *_texts(base, palette, compared),
     ]
@@ -256,10 +261,12 @@ def waterfall_figure(
     # Invisible, as wide as names and values may be: without it every new name would move the plot.
     layers += [
         shown.mark_rule(opacity=0).encode(
-            x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N"
+            **channels(x=alt.value(-_LABEL_WIDTH), x2=alt.value(0), description="words:N")
         ),
-        shown.mark_rule(opacity=0).encode(x="start:Q", x2="end:Q"),
-        shown.mark_text(align="right", dx=right, opacity=0, text=".").encode(x=alt.value("width")),
+        shown.mark_rule(opacity=0).encode(**channels(x="start:Q", x2="end:Q")),
+        shown.mark_text(align="right", dx=right, opacity=0, text=".").encode(
+            **channels(x=alt.value("width"))
+        ),
     ]
     sized = alt.layer(*layers).properties(height=n_bars * ROW_HEIGHT, description=description)
     return cast(alt.LayerChart, sized)

@@ -8,6 +8,9 @@ finished chart is exported as it is.
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +19,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 from altair.utils.schemapi import debug_mode
+from pandas.util import hash_pandas_object
 
 from explorer.charts.export import to_png, to_svg
 from explorer.charts.figure import Draws, Figure
@@ -46,7 +50,26 @@ def _build(chart: Drawing, colours: Palette) -> dict[str, Any]:
     return spec
 
 
-@st.cache_data(max_entries=1024, show_spinner=False)
+_digests: dict[int, tuple[weakref.ref[pd.DataFrame], bytes]] = {}
+"""By identity: what a table holds, for tables that are drawn again and again."""
+
+
+def _digest(rows: pd.DataFrame) -> bytes:
+    known = _digests.get(id(rows))
+    if known is not None and known[0]() is rows:
+        return known[1]
+    try:
+        values = hash_pandas_object(rows).to_numpy().tobytes()
+    except TypeError:  # a column of lists
+        values = pickle.dumps(rows)
+    head = repr([(name, str(kind)) for name, kind in rows.dtypes.items()]).encode()
+    found = hashlib.blake2b(head + values, digest_size=16).digest()
+    gone = partial(_digests.pop, id(rows), None)
+    _digests[id(rows)] = (weakref.ref(rows, lambda _: gone()), found)
+    return found
+
+
+@st.cache_data(max_entries=1024, show_spinner=False, hash_funcs={pd.DataFrame: _digest})
 def _remembered(name: str, values: Any, colours: Palette, _chart: Drawing) -> dict[str, Any]:
     """The specification of a chart function: drawn once for the same data and palette."""
     return _build(_chart, colours)

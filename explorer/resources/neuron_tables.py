@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import median
 from typing import Any
 
@@ -180,6 +180,7 @@ def top_head(store: Store, neuron: NeuronId) -> HeadId | None:
     return HeadId(int(first["head_layer"].iloc[0]), int(first["head"].iloc[0]))
 
 
+@lru_cache(maxsize=256)
 def studied_row(store: Store, neuron: NeuronId) -> dict[str, Any] | None:
     """A neuron's row of the studied neurons, None where it is not studied."""
     studied = store.studied_neurons()
@@ -187,8 +188,10 @@ def studied_row(store: Store, neuron: NeuronId) -> dict[str, Any] | None:
     return None if found.empty else {str(k): v for k, v in found.iloc[0].items()}
 
 
+@lru_cache(maxsize=32)
 def neuron_tables(store: Store, neuron: NeuronId, split: str) -> NeuronTables | None:
-    """All that the pages need of a studied neuron; None where it is not studied."""
+    """All that the pages need of a studied neuron; None where it is not studied. The last ones are
+    remembered: a page asks for them at every run."""
     row = studied_row(store, neuron)
     if row is None:
         return None

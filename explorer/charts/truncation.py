@@ -7,6 +7,7 @@ that redraws while somebody types keeps the specification and swaps the rows.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import altair as alt
@@ -130,9 +131,9 @@ def _of(chart: alt.Chart, role: str) -> alt.Chart:
     return chart.transform_filter(f"datum.role == '{role}'")
 
 
-def _layers(rows: pd.DataFrame, long: bool, palette: Palette) -> list[alt.Chart]:
+def _layers(long: bool, palette: Palette) -> list[alt.Chart]:
     x, y = _x(long, palette), _y(palette)
-    flat = alt.Chart(rows).encode(**channels(x=x))
+    flat = alt.Chart().encode(**channels(x=x))
     placed = flat.encode(**channels(y=y))
     muted: dict[str, Any] = {"color": palette.muted, "fontSize": 12}
     strong: dict[str, Any] = {
@@ -152,8 +153,8 @@ def _layers(rows: pd.DataFrame, long: bool, palette: Palette) -> list[alt.Chart]
             y=alt.value("height")
         )),
         _words(flat, "tick", baseline="top", dy=6, **muted).encode(**channels(y=alt.value("height"))),
-        _of(alt.Chart(rows), "line").mark_rule(strokeDash=[5, 3], color=palette.ink).encode(**channels(y=y)),
-        _words(alt.Chart(rows), "line", align="left", baseline="top", dx=4, dy=5, **muted).encode(**channels(
+        _of(alt.Chart(), "line").mark_rule(strokeDash=[5, 3], color=palette.ink).encode(**channels(y=y)),
+        _words(alt.Chart(), "line", align="left", baseline="top", dx=4, dy=5, **muted).encode(**channels(
             x=alt.value(0), y=y
         )),
         _of(placed, "room").mark_point(opacity=0, size=1).encode(**channels(description="text:N")),
@@ -176,8 +177,14 @@ def truncation_figure(
     rows: pd.DataFrame, *, long: bool, palette: Palette, height: int = 150, description: str = ""
 ) -> alt.LayerChart:
     """The figure of `truncation_rows`; `long` chooses the logarithmic axis."""
-    drawn = alt.layer(*_layers(rows, long, palette))
-    return cast(alt.LayerChart, drawn.properties(height=height, description=description))
+    drawn = _drawing(long, palette).properties(data=rows, height=height, description=description)
+    return cast(alt.LayerChart, drawn)
+
+
+@lru_cache(maxsize=4)
+def _drawing(long: bool, palette: Palette) -> alt.LayerChart:
+    """The layers without rows: composing them takes longer than all else on the page."""
+    return cast(alt.LayerChart, alt.layer(*_layers(long, palette)))
 
 
 def describe_truncation(curve: pd.DataFrame, kept: int | None, whole: float) -> str:

@@ -37,6 +37,11 @@ class _Worker:
             self._change.notify()
         return future
 
+    @property
+    def n_waiting(self) -> int:
+        with self._change:
+            return len(self._jobs)
+
     def _next(self) -> tuple[Future[Any], Callable[[], Any]]:
         with self._change:
             while not len(self._jobs):
@@ -107,6 +112,11 @@ class ModelSlot:
                 f"the weights in {self._source} are not those of this run (checksum {found[:12]}…, "
                 f"the run has {self._sha256[:12]}…); {POINT_TO_IT}"
             )
+
+    @property
+    def n_waiting(self) -> int:
+        """Jobs that wait for the model."""
+        return 0 if self._worker is None else self._worker.n_waiting
 
     def retry(self) -> None:
         """Forget a failure and load once more."""

@@ -45,16 +45,6 @@ class RoundRobin(Generic[T]):
             self._waiting[who] = things  # behind all others
         return thing
 
-    def drop(self, who: Hashable, thing: T) -> bool:
-        """Take a thing out of the queue; False where it waits no more."""
-        things = self._waiting.get(who)
-        if things is None or thing not in things:
-            return False
-        things.remove(thing)
-        if not things:
-            del self._waiting[who]
-        return True
-
 
 class Turns:
     """A few places for runs; edits take one of them at most, and pages come before edits.

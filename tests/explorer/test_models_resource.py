@@ -38,6 +38,11 @@ def _until(slot: ModelSlot, state: str) -> None:
         time.sleep(0.01)
 
 
+def until_ready(slot: ModelSlot) -> None:
+    """Wait until the model is loaded."""
+    _until(slot, "ready")
+
+
 def _model(_: str) -> Any:
     return SimpleNamespace(weights_sha256=SHA)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import statistics
 import sys
@@ -20,7 +21,7 @@ SOAK_MIX = Mix(editors=10, viewers=20, tabs=2, seconds=300.0)
 def p95(seconds: list[float]) -> float:
     """The 95th percentile: at most one in twenty took longer."""
     ordered = sorted(seconds)
-    return ordered[int(0.95 * (len(ordered) - 1))]
+    return ordered[int(0.95 * (len(ordered) - 1))] if ordered else math.nan
 
 
 def all_pages(crowd: Crowd) -> list[float]:
@@ -87,7 +88,16 @@ def rows(folder: Path, mix: Mix = SOAK_MIX) -> list[Row]:
     what = (
         f"{mix.editors} people editing, {mix.viewers} reading, {mix.tabs} in Chromium: stored page"
     )
-    return [Row(what, "", statistics.median(pages), None, "1 s at the 95th percentile", note)]
+    return [
+        Row(
+            what,
+            "",
+            statistics.median(pages or [math.nan]),
+            None,
+            "1 s at the 95th percentile",
+            note,
+        )
+    ]
 
 
 if __name__ == "__main__":

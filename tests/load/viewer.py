@@ -42,13 +42,14 @@ class Place:
 
 
 def places(store_file: Path) -> list[Place]:
-    """Places of the stored pages, each for another neuron, token and head of the run, page by page."""
+    """Ten places of each stored page, for other neurons, tokens and heads of the run: what a seminar
+    walks through together."""
     with Store.open(store_file) as store:
         rows = store.sql(
             "SELECT s.layer, s.neuron, t.text, h.head_layer, h.head FROM studied_neurons s "
             "JOIN tokens t USING (token_id) JOIN head_activity h USING (layer, neuron) "
             "WHERE t.text <> '' AND h.split = 'train' "
-            "ORDER BY hash(s.layer, s.neuron, h.head_layer, h.head) LIMIT 211"
+            "ORDER BY hash(s.layer, s.neuron, h.head_layer, h.head) LIMIT 70"
         )
     found = []
     for n, (layer, neuron, text, head_layer, head) in enumerate(rows.itertuples(index=False)):

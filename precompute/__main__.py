@@ -70,6 +70,7 @@ def run_job(config: JobConfig) -> Path:
             explained = explanations.run(job, studied, kept, attributed)
             components, weights = channels.run(job, studied, kept, attributed)
             weights |= tasks.run(job)
+            job.count_halved()
             shards = publish.Shards(kept, attributed, (ablated, explained, components), weights)
             path, rows = publish.run(job, rankings, studied, found, shards, begin, plan.name)
             prepare.clean_up(job, explanations.n_failures(explained))

@@ -19,6 +19,7 @@ from precompute.worker import Worker
 
 # Raised when a stage's shards change their meaning, so that older shards are not taken for new ones.
 _SHARD_VERSION = 3
+_HALVED = "batches halved for lack of memory"
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,13 @@ class Job:
         entry = pending.pop(ready.ticket)
         folder.save(entry.task.name, ready.tables)
         entry.tables, entry.is_new = ready.tables, True
-        self.warn("batches halved for lack of memory", ready.n_halved)
+        self.warn(_HALVED, ready.n_halved)
         if not ready.is_ticked:
             advance(entry.task.n)
+
+    def count_halved(self) -> None:
+        """Warn of the batches that were halved in this process, once all are done."""
+        self.warn(_HALVED, self.model.halver.n_halved)
 
     def warn(self, kind: str, count: int = 1) -> None:
         """Count a warning; the manifest and the summary name each kind with its count."""

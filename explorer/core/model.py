@@ -247,7 +247,7 @@ def load_model(source: str | Path, device: str = "auto") -> LanguageModel:
         check_supported(parts.bridge)
         model = _folded(parts, str(source))
         check_completeness(model)
-    except LIBRARY_ERRORS as error:
+    except (*LIBRARY_ERRORS, MemoryError) as error:
         raise unsupported(str(source), error) from error
     return model
 

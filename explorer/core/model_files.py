@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.core.errors import ModelNotFoundError, UnsupportedModelError
+from explorer.core.errors import ExplorerError, ModelNotFoundError, UnsupportedModelError
+from explorer.core.halving import is_out_of_memory
 
 LIBRARY_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
@@ -109,8 +110,12 @@ def _predict(hf_model: Any) -> tuple[Tensor, Tensor]:
         return probe, hf_model(probe).logits.log_softmax(-1)
 
 
-def unsupported(source: str, error: BaseException) -> UnsupportedModelError:
+def unsupported(source: str, error: BaseException) -> ExplorerError:
     """A library's error in one line that says what to do."""
+    if is_out_of_memory(error):
+        return ExplorerError(
+            f"not enough memory to load {source}; use a machine or GPU with more, or a smaller model"
+        )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
     return UnsupportedModelError(
         f"{source} cannot be loaded as a causal language model ({reason}); give --model a "
@@ -161,7 +166,7 @@ def load_parts(source: str, device: str) -> ModelParts:
         bridge = TransformerBridge.boot_transformers(
             str(folder), device=device, hf_model=hf_model, tokenizer=tokenizer
         )
-    except (*LIBRARY_ERRORS, SafetensorError, StrictDataclassError) as error:
+    except (*LIBRARY_ERRORS, MemoryError, SafetensorError, StrictDataclassError) as error:
         raise unsupported(source, error) from error
     name = source.rstrip("/").rsplit("/", 1)[-1] if revision else _local_name(folder)
     return ModelParts(bridge, tokenizer, folder, name, revision, probe, predictions)

@@ -24,7 +24,7 @@ class Ready:
     """What `submit` returned."""
     tables: Tables
     n_halved: int
-    """Batches that did not fit into memory and were halved."""
+    """Batches that did not fit into memory of another process, and were halved there."""
     is_ticked: bool
     """Whether the worker has told of its progress as it went."""
 

@@ -6,6 +6,8 @@ Layer by layer from the weights alone; then one pass over the kept prompts, no d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -194,7 +196,7 @@ def _studied_heads(heads: Tables) -> dict[int, list[HeadId]]:
 
 
 def _attribute_batch(
-    job: Job, batch: list[KeptPrompt], studied: dict[int, list[HeadId]], senders: _Senders
+    job: Job, batch: Sequence[KeptPrompt], studied: dict[int, list[HeadId]], senders: _Senders
 ) -> dict[tuple[int, HeadId], np.ndarray]:
     """Each component's part of each studied head's contribution, by prompt and head."""
     model = job.model
@@ -223,8 +225,14 @@ def _attributions(job: Job, kept: Tables, heads: Tables, senders: _Senders) -> T
     studied = _studied_heads(heads)
     prompts = [p for p in prompts_of(kept["prompts"]) if p.row in studied]
     found: dict[tuple[int, HeadId], np.ndarray] = {}
+
+    def attributed(batch: Sequence[KeptPrompt]) -> dict[tuple[int, HeadId], np.ndarray]:
+        return _attribute_batch(job, batch, studied, senders)
+
+    halver = job.model.halver
     for batch in batches(prompts, job.worker.batch_tokens):
-        found |= _attribute_batch(job, batch, studied, senders)
+        for _, parts in halver.run("components", attributed, batch, KeptPrompt.length):
+            found |= parts
     keys = sorted(found)
     return {
         "component_attributions": pa.table({

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 
+from explorer.core.plain_text import one_line
 from explorer.core.types import NEWLINE_MARK, SPACE_MARK, TAB_MARK, visible
 
 _MARKS = re.compile(f"[{SPACE_MARK}{NEWLINE_MARK}{TAB_MARK}]+")
@@ -47,4 +48,4 @@ def unmarked(text: str) -> str:
 
 def emphasised(text: str) -> str:
     """A message as HTML: escaped, and what stands between asterisks emphasised."""
-    return re.sub(r"\*(.+?)\*", r"<em>\1</em>", html.escape(text))
+    return re.sub(r"\*(.+?)\*", r"<em>\1</em>", html.escape(one_line(text)))

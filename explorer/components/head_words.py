@@ -15,6 +15,7 @@ from explorer.charts.glossary import define
 from explorer.components import frame
 from explorer.components.figure import draw, heading
 from explorer.components.shown_key import shown_key
+from explorer.core.plain_text import named_controls
 from explorer.core.store import Store
 from explorer.resources.head_figures import ONE_CLASS, dots_figure
 from explorer.resources.head_words import Explained
@@ -76,7 +77,7 @@ def explanation(store: Store, told: Explained | None, missing: str, failures: st
         for name, text in (("Request", told.request), ("Reply", told.reply)):
             st.caption(name)
             height = 200 if len(text) > _TALL else "content"
-            st.code(raw_text(text), language=None, wrap_lines=True, height=height)
+            st.code(named_controls(raw_text(text)), language=None, wrap_lines=True, height=height)
     if failures:
         frame.empty(failures)
 

@@ -18,6 +18,7 @@ from explorer.charts.accuracy_text import verdict, whole_percent
 from explorer.charts.task_charts import accuracy_lines
 from explorer.components import frame, laundry_live, model_wait
 from explorer.components.figure import figure
+from explorer.core.plain_text import one_line
 from explorer.core.store import Store
 from explorer.core.tasks import LAUNDRY_LIST, LONGEST_LIST, NAME_INHIBITION, SHORTEST_LIST
 from explorer.resources import models
@@ -140,7 +141,7 @@ def _stored(store: Store, task: str, rows: pd.DataFrame, n: int) -> None:
 
 def _nothing(store: Store, task: str) -> None:
     warned = [name for name in store.manifest.get("warnings", {}) if str(name).startswith("task")]
-    why = html.escape("; ".join(map(str, warned)))
+    why = html.escape(one_line("; ".join(map(str, warned))))
     if why:
         frame.empty(f"This run holds no answers: {why}.")
         return

@@ -57,9 +57,13 @@ def _describe(path: Path) -> RunInfo:
     return RunInfo(
         run_id=path.stem,
         path=path,
-        model=str(manifest.get("model_name") or short_name(str(manifest.get("model", "")))),
-        corpus=str(manifest.get("corpus_name") or short_name(str(manifest.get("corpus", "")))),
-        end=str(manifest.get("end", "")),
+        model=one_line(
+            str(manifest.get("model_name") or short_name(str(manifest.get("model", ""))))
+        ),
+        corpus=one_line(
+            str(manifest.get("corpus_name") or short_name(str(manifest.get("corpus", ""))))
+        ),
+        end=one_line(str(manifest.get("end", ""))),
     )
 
 
@@ -92,6 +96,6 @@ def list_runs(folder: Path) -> RunList:
         try:
             runs.append(_describe(path))
         except StoreError as error:
-            unreadable.append((path.name, str(error)))
+            unreadable.append((one_line(path.name), one_line(str(error))))
     runs.sort(key=lambda run: (run.end, run.run_id), reverse=True)
     return RunList(tuple(runs), tuple(unreadable))

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from explorer.core.plain_text import one_line
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 
@@ -22,7 +23,7 @@ def job_command(manifest: Mapping[str, Any], options: Sequence[str] = ()) -> str
             "--corpus", str(manifest["corpus"])]  # fmt: skip
     if manifest.get("test_corpus"):
         call += ["--test-corpus", str(manifest["test_corpus"])]
-    return shlex.join([*call, *options])
+    return one_line(shlex.join([*call, *options]))
 
 
 def _code(command: str) -> str:

@@ -16,6 +16,7 @@ from explorer.components import frame
 from explorer.components.chips import plain_markdown
 from explorer.components.figure import heading
 from explorer.components.store_checks import store_section
+from explorer.core.plain_text import one_line
 from explorer.core.store import Store
 from explorer.resources.stores import current_runs
 
@@ -30,7 +31,7 @@ def _table(
         for name, mark in zip(columns, marks, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(f"<td{mark}>{html.escape(text)}</td>"
+        "<tr>" + "".join(f"<td{mark}>{html.escape(one_line(text))}</td>"
                          for text, mark in zip(row, marks, strict=True)) + "</tr>"
         for row in rows
     )  # fmt: skip
@@ -85,7 +86,7 @@ def _row_counts(store: Store) -> None:
 
 def _manifest(store: Store) -> None:
     facts = {
-        name: json.dumps(store.manifest[name], ensure_ascii=False)
+        one_line(name): one_line(json.dumps(store.manifest[name], ensure_ascii=False))
         for name in sorted(store.manifest)
     }
     heading(

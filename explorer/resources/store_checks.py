@@ -6,6 +6,7 @@ loaded, so that keystrokes in Live come between them.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ N_SAMPLES = 32
 SMALL_BYTES = 64_000_000
 """A store up to this size is checked without being asked for: it takes about a second."""
 _KEPT = 64
+_SECONDS_TO_END = 10.0
 
 
 class Checking:
@@ -35,13 +37,25 @@ class Checking:
         """Why they could not be done."""
         self.error: BaseException | None = None
         self._over = threading.Event()
+        self._is_ending = False
 
     @property
     def is_over(self) -> bool:
         return self._over.is_set()
 
     def start(self, work: Callable[[Checking], None]) -> None:
+        atexit.register(self._end)
         threading.Thread(target=self._run, args=(work,), name="store checks", daemon=True).start()
+
+    def _end(self) -> None:
+        """The server stops: a thread inside the database when Python ends would abort the process."""
+        self._is_ending = True
+        self._over.wait(_SECONDS_TO_END)
+
+    def go_on(self) -> None:
+        """Called between steps. Raises ExplorerError where the server is being stopped."""
+        if self._is_ending:
+            raise ExplorerError("the explorer was stopped")
 
     def wait(self, seconds: float) -> None:
         self._over.wait(seconds)
@@ -55,6 +69,7 @@ class Checking:
             self.error = error
         finally:
             self._over.set()
+            atexit.unregister(self._end)
 
 
 class _Known:
@@ -111,6 +126,7 @@ def start_own_checks(store: Store) -> None:
         for check in checks(path):
             checking.checks = (*checking.checks, check)
             checking.done += 1
+            checking.go_on()
 
     _known().start("own", path, N_CHECKS, work)
 
@@ -142,6 +158,7 @@ def start_model_checks(store: Store) -> None:
         for sample in recomputed.samples:
             slot.use(lambda model, sample=sample: recomputed.compare(model, sample))
             checking.done += 1
+            checking.go_on()
         checking.checks = tuple(recomputed.checks())
 
     _known().start("model", store.path, N_SAMPLES, work)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,6 +149,35 @@ def test_an_error_that_nobody_foresaw_is_not_hidden(
     at = settled(opened(tmp_path, monkeypatch))
     assert not at.exception
     assert page_of(at).count("<tr><td>") == N_CHECKS
+
+
+_STOPPED = """
+import sys, time
+from explorer.core.store import Store
+from explorer.resources import store_checks
+real = store_checks.checks
+def slow(path):
+    for check in real(path):
+        time.sleep(0.05)
+        yield check
+store_checks.checks = slow
+store = Store.open(sys.argv[1])
+store_checks.start_own_checks(store)
+time.sleep(0.3)
+print(store_checks.own_checks(store).is_over)
+"""
+
+
+def test_a_server_that_stops_meanwhile_ends_well(tmp_path: Path) -> None:
+    path = write_seeded_store(tmp_path)
+    begin = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", _STOPPED, str(path)], cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (0, "False\n"), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert time.monotonic() - begin < 30
 
 
 # --- with the model -----------------------------------------------------------------------------

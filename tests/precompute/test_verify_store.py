@@ -123,6 +123,7 @@ FAULTS: list[tuple[str, str, list[str]]] = [
     ("tokens named", "prompts hold an id", [change("prompts", "token_ids = [504] || token_ids[2:]")]),
     ("list lengths", "kept activations",
      [change("prompts", "kept_activations = [0.0] || kept_activations")]),
+    ("list lengths", "longer than the context", ["UPDATE manifest SET value = '5' WHERE key = 'n_ctx'"]),
     ("list lengths", "heads or MLPs", [change("head_attributions", "mlps = mlps || [0.0]")]),
     ("list lengths", "head_attention", [change("head_attention", "weights = weights || [0.0]")]),
     ("list lengths", "component_attributions",

@@ -8,12 +8,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+EXTRAS ?= dev
+comma := ,
+STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser,)
 PORT_FLAG := $(if $(PORT),--port $(PORT),)
 DEMO_TOKENS := ␣come,␣together
 
-.PHONY: help install demo job app test check bench clean
+.PHONY: help install demo job app test soak check bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +26,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; give one with: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $(STAMP)
 
 job: $(STAMP)  ## run the job on the bundled model and text
@@ -40,6 +42,9 @@ app: $(STAMP)  ## open the explorer on the stores in runs/
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
+
+soak: $(STAMP)  ## the long tests whole: kills, fuzz, load, big corpora (over an hour)
+	SOAK=1 $(BIN)/python -m pytest -s tests/precompute/test_kills.py tests/precompute/test_big_corpora.py tests/fuzz tests/load
 
 check: $(STAMP)  ## style, types, direction of imports
 	$(BIN)/ruff check .

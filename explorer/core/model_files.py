@@ -163,8 +163,9 @@ def load_parts(source: str, device: str) -> ModelParts:
         probe, predictions = _predict(hf_model)
         from transformer_lens.model_bridge import TransformerBridge
 
+        # The library leaves a model that it is handed where it lies.
         bridge = TransformerBridge.boot_transformers(
-            str(folder), device=device, hf_model=hf_model, tokenizer=tokenizer
+            str(folder), device=device, hf_model=hf_model.to(device), tokenizer=tokenizer
         )
     except (*LIBRARY_ERRORS, MemoryError, SafetensorError, StrictDataclassError) as error:
         raise unsupported(source, error) from error

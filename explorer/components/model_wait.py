@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 
 import streamlit as st
@@ -80,13 +81,12 @@ def _ask(store: Store, status: ModelStatus, page: str) -> None:
             f'{_CARD}<p class="nt-text" role="status"><b>{page} needs the model that this run names. '
             f'It did not come with the explorer. Load it?</b></p><dl class="nt-consent">{rows}</dl>'
         )
-        st.button(
-            "Load this model",
-            key=f"{page.lower()}-fetch",
-            type="primary",
-            on_click=models.fetch,
-            args=(store, named),
-        )
+        # Its key is the source's own: a click on a card that showed another one is none on this.
+        shown = hashlib.sha256(f"{named.kind} {named.source}".encode("utf-8", "replace"))
+        key = f"{page.lower()}-fetch-{shown.hexdigest()[:16]}"
+        if st.button("Load this model", key=key, type="primary"):
+            models.fetch(store, named)
+            st.rerun()  # the whole page: what waits for the model stands outside a fragment
         st.html(
             '<p class="nt-small">Agreeing holds for this model until the explorer is stopped. Where all '
             "runs of the folder are your own: <code>python -m explorer --load-models</code></p>"
@@ -101,8 +101,9 @@ def trouble(store: Store, status: ModelStatus, page: str) -> None:
         _ask(store, status, page)
         return
     frame.note(f"{page} needs the model: {_plain(status.message)}")
-    if status.state == "failed":
-        st.button("Try again", key=f"{page.lower()}-retry", on_click=models.fetch, args=(store,))
+    if status.state == "failed" and st.button("Try again", key=f"{page.lower()}-retry"):
+        models.fetch(store)
+        st.rerun()
 
 
 @st.fragment(run_every=1.0)

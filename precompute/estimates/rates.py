@@ -49,6 +49,8 @@ class Rates:
         return self.stages[stage].seconds(work) * self.factors.get(stage, 1.0)
 
 
+_TIMED = 0.2
+"""Seconds under which a stage says little of a machine."""
 MEASURED: dict[str, Rates] = {
     "cpu": Rates(
         "cpu",
@@ -84,19 +86,20 @@ def expected(rates: Rates, run: PastRun) -> dict[str, float]:
 
 def comparable(device: str, runs: Iterable[PastRun]) -> list[PastRun]:
     """Runs that say how fast this kind of device is: made by one worker, and on the machine of the first
-    of them (runs come newest first) where they tell their machine."""
+    of them (runs come newest first), with as many threads, where they tell that."""
     mine = [run for run in runs if run.machine.device == device and run.machine.workers == 1]
-    return [run for run in mine if run.machine.name in ("", mine[0].machine.name)]
+    return [run for run in mine if not run.machine.name or run.machine == mine[0].machine]
 
 
 def corrected(rates: Rates, runs: Iterable[PastRun]) -> Rates:
     """The table with the factors of these runs: for each stage the least of actual over expected, since
-    other work on a machine only ever slows it down. Runs that cannot be compared are passed over."""
+    other work on a machine only ever slows it down. Runs that cannot be compared are passed over, and
+    stages too short to time."""
     mine = comparable(rates.device, runs)
     ratios: dict[str, list[float]] = {}
     for run in mine:
         for stage, seconds in expected(rates, run).items():
-            if seconds > 0 and run.seconds[stage] > 0:
+            if min(seconds, run.seconds[stage]) >= _TIMED:
                 ratios.setdefault(stage, []).append(run.seconds[stage] / seconds)
     factors = {stage: min(found) for stage, found in ratios.items()}
     if factors:  # stages that no run timed go by how the others did

@@ -92,10 +92,10 @@ def _source(plan: Plan) -> list[str]:
     if plan.rates is None:
         return []
     lines = [f"Rates: measured on {plan.rates.machine}"]
-    if plan.rates.n_runs:
+    if plan.rates.factors:
         found = sorted(plan.rates.factors.values())
         lines[0] += (
-            f"; corrected by {plan.rates.n_runs} runs made here ({found[0]:.2g} to {found[-1]:.2g} times "
+            f"; corrected by runs made here, {plan.rates.n_runs} in all ({found[0]:.2g} to {found[-1]:.2g} times "
             "the table, by stage)"
         )
     return lines

@@ -207,6 +207,13 @@ def test_runs_made_here_correct_the_table() -> None:
     assert corrected(dataclasses.replace(table(), device="cuda"), three).factors == {}
 
 
+def test_a_stage_too_short_to_time_says_nothing() -> None:
+    run = made("a", size_of(documents=500), 3.0)
+    short = dataclasses.replace(run, seconds={**run.seconds, "tasks": 0.1})
+    assert corrected(table(), [short]).factors["tasks"] == pytest.approx(3.0)  # as the others
+    assert corrected(table(), [dataclasses.replace(run, seconds={"tasks": 0.1})]).factors == {}
+
+
 def test_each_run_is_forecast_without_itself() -> None:
     small, large = size_of(documents=500), size_of(documents=50_000)
     alike = trials(table(), [made("a", small, 3.0), made("b", large, 3.0)])

@@ -95,8 +95,8 @@ def _source(plan: Plan) -> list[str]:
     if plan.rates.factors:
         found = sorted(plan.rates.factors.values())
         lines[0] += (
-            f"; corrected by runs made here, {plan.rates.n_runs} in all ({found[0]:.2g} to {found[-1]:.2g} times "
-            "the table, by stage)"
+            f"; corrected by runs made here, {plan.rates.n_runs} in all ({found[0]:.2g} to "
+            f"{found[-1]:.2g} times the table, by stage)"
         )
     return lines
 

@@ -29,6 +29,8 @@ class Visit:
         self.offered_at: float | None = None
         """When a newer run was first offered."""
         self._open_it = self._offer_fragment = ""
+        self._texts: dict[str, str] = {}
+        """What the fields hold, by widget."""
         self._timers: dict[str, tuple[float, float]] = {}
         """By fragment: seconds between two runs, and when the next one is due."""
 
@@ -43,6 +45,7 @@ class Visit:
         message = BackMsg()
         message.rerun_script.page_name = page
         message.rerun_script.query_string = self.query = query
+        self._texts.clear()
         self._timers.clear()  # What the page before ran again and again is run no more.
         await self._send(message)
 
@@ -55,10 +58,8 @@ class Visit:
 
     async def type_into(self, fragment: str, widget: str, text: str) -> None:
         """Commit a field's text."""
-        message = self._asking(fragment)
-        state = message.rerun_script.widget_states.widgets.add()
-        state.id, state.string_value = widget, text
-        await self._send(message)
+        self._texts[widget] = text
+        await self._send(self._asking(fragment))
 
     async def open_newer_run(self) -> None:
         """Press *Open it* beside the offer of a newer run."""
@@ -75,6 +76,11 @@ class Visit:
         asked = message.rerun_script
         asked.query_string, asked.page_script_hash = self.query, self.page
         asked.fragment_id = fragment
+        # A browser says with every request what all fields hold: the server counts on it where it
+        # merges requests that wait.
+        for widget, text in self._texts.items():
+            state = asked.widget_states.widgets.add()
+            state.id, state.string_value = widget, text
         return message
 
     async def _send(self, message: BackMsg) -> None:

@@ -29,7 +29,7 @@ from tests.load.viewer import Opened, Place, Viewer, places
 
 NEWER = "a-newer-run"
 _EVERY_S = 3.0
-_PATIENCE_S = 60.0
+_PATIENCE_S = 20.0
 _AFTER_PUBLISHING = 0.25
 """Share of the time after which the newer run is published."""
 

@@ -30,7 +30,7 @@ class Notebook:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model: Any = TransformerBridge.boot_transformers(
-            str(folder), device=device, hf_model=hf, tokenizer=tokenizer
+            str(folder), device=device, hf_model=hf.to(device), tokenizer=tokenizer
         )
         self.tokenizer = tokenizer
         with torch.no_grad():

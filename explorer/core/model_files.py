@@ -13,6 +13,7 @@ from torch import Tensor
 
 from explorer.core.errors import ExplorerError, ModelNotFoundError, UnsupportedModelError
 from explorer.core.halving import is_out_of_memory
+from explorer.core.model_safety import check_folder
 
 LIBRARY_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
@@ -137,6 +138,7 @@ def load_parts(source: str, device: str) -> ModelParts:
     """Load model and tokenizer in float32. Raises ModelNotFoundError or UnsupportedModelError."""
     folder, revision = find_folder(source)
     weight_files(folder)
+    check_folder(folder)
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -167,7 +169,13 @@ def load_parts(source: str, device: str) -> ModelParts:
         bridge = TransformerBridge.boot_transformers(
             str(folder), device=device, hf_model=hf_model.to(device), tokenizer=tokenizer
         )
-    except (*LIBRARY_ERRORS, MemoryError, SafetensorError, StrictDataclassError) as error:
+    except (
+        *LIBRARY_ERRORS,
+        ImportError,
+        MemoryError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         raise unsupported(source, error) from error
     name = source.rstrip("/").rsplit("/", 1)[-1] if revision else _local_name(folder)
     return ModelParts(bridge, tokenizer, folder, name, revision, probe, predictions)

@@ -25,7 +25,8 @@ class Visit:
     def __init__(self, socket: ClientConnection, errors: list[str]) -> None:
         self.socket, self.errors = socket, errors
         self.query = self.page = ""
-        self.polls = 0
+        self.polls = self.n_ended = 0
+        """Fragments run again because it was time; whole pages that ended."""
         self.offered_at: float | None = None
         """When a newer run was first offered."""
         self._open_it = self._offer_fragment = ""
@@ -122,10 +123,10 @@ class Visit:
                 self._timers.pop(fragment, None)
         elif kind == "delta" and message.delta.HasField("new_element"):
             self._hear_trouble_or_offer(message)
-        elif kind == "script_finished" and (
-            message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR
-        ):
-            self.errors.append("the script does not compile")
+        elif kind == "script_finished":
+            self.n_ended += message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
+            if message.script_finished == ForwardMsg.FINISHED_WITH_COMPILE_ERROR:
+                self.errors.append("the script does not compile")
 
     def _hear_trouble_or_offer(self, message: ForwardMsg) -> None:
         element = message.delta.new_element

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -111,8 +110,7 @@ class _Room:
             n = 0
             while (now := time.perf_counter()) < end:
                 if session.offered_at is not None and session.run != NEWER:
-                    await session.open_newer_run()
-                    await self._until(session, lambda: session.run == NEWER)
+                    await self._open_newer(session)
                 await session.edit(prompt_of(who, n))
                 n += 1
                 await session.listen(max(0.0, now + 1 - time.perf_counter()))
@@ -120,7 +118,7 @@ class _Room:
             await session.listen(_PATIENCE_S, until=last)
             if session.shown != last:
                 session.tally.wrong.append(f"the last prompt never came: {last}")
-            self._take_leave(session, who)
+            await self._take_leave(session, who)
         mine, all_ = session.tally, self.crowd.edited
         all_.edits += n
         all_.checks += mine.checks
@@ -137,27 +135,34 @@ class _Room:
             await viewer.rest(_EVERY_S * number / self.mix.viewers)
             while (now := time.perf_counter()) < end:
                 if viewer.offered_at is not None and run is None:
-                    await viewer.open_newer_run()
-                    await self._until(viewer, lambda: viewer.run == NEWER)
+                    await self._open_newer(viewer)
                     run = NEWER
                 step += 1
                 await viewer.open(self._place(step), run)
                 await viewer.rest(max(0.0, now + _EVERY_S - time.perf_counter()))
-            self._take_leave(viewer, who)
+            await self._take_leave(viewer, who)
 
     def _place(self, step: int) -> Place:
         return self.places[step % len(self.places)]
 
-    async def _until(self, visit: Visit, done: Callable[[], bool]) -> None:
-        end = time.perf_counter() + _PATIENCE_S
-        while not done() and await visit.hear_next(end):
-            pass
-        if not done():
-            visit.errors.append("the newer run did not open")
+    async def _open_newer(self, visit: Visit) -> None:
+        """Press *Open it*, and wait for the whole page of the newer run."""
+        n_ended, end = visit.n_ended, time.perf_counter() + _PATIENCE_S
+        await visit.open_newer_run()
+        while visit.run != NEWER or visit.n_ended == n_ended:
+            if not await visit.hear_next(end):
+                visit.errors.append("the newer run did not open")
+                return
 
-    def _take_leave(self, visit: Visit, who: str) -> None:
-        self.crowd.polls += visit.polls
+    async def _take_leave(self, visit: Visit, who: str) -> None:
+        """What was published late may be offered after the time; nobody goes before."""
         self.crowd.ended = max(self.crowd.ended, time.perf_counter())
+        end = time.perf_counter() + _PATIENCE_S
+        while visit.offered_at is None and await visit.hear_next(end):
+            pass
+        if visit.offered_at is not None and visit.run != NEWER:
+            await self._open_newer(visit)
+        self.crowd.polls += visit.polls
         if visit.offered_at is None or self.published is None:
             self.crowd.not_offered.append(f"{who} was not offered the newer run")
         elif visit.run != NEWER:

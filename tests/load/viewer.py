@@ -84,15 +84,15 @@ class Viewer(Visit):
         super().__init__(socket, opened.errors)
         self.opened = opened
         self._words: list[str] = []
-        self._ended = False
 
     async def open(self, place: Place, run: str | None = None, measured: bool = True) -> None:
         """Follow a link and wait for the whole page."""
         query = place.query if run is None else place.query | {"run": run}
-        self._ended, self._words = False, []
+        self._words = []
+        n_ended = self.n_ended
         began = time.perf_counter()
         await self.visit(place.page, urlencode(query))
-        while not self._ended:
+        while self.n_ended == n_ended:
             if not await self.hear_next(began + _PATIENCE_S):
                 self.errors.append(f"{place.page} did not come in {_PATIENCE_S:.0f} s")
                 break
@@ -121,8 +121,3 @@ class Viewer(Visit):
             name = element.WhichOneof("type")
             if name in _SAID:
                 self._words.append(str(getattr(getattr(element, name), _SAID[name])))
-        elif (
-            kind == "script_finished"
-            and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
-        ):
-            self._ended = True

@@ -67,6 +67,13 @@ def memory(crowd: Crowd, server: Watched) -> tuple[float, float]:
     return server.megabytes(half, half + span), server.megabytes(crowd.ended - span, crowd.ended)
 
 
+def growth(crowd: Crowd, server: Watched) -> float:
+    """Kilobytes that the server's memory grew by after warm-up, a request; negative where it shrank."""
+    before, after = memory(crowd, server)
+    # Half of the time lies between, less half a span at each end.
+    return 1000 * (after - before) / (crowd.requests * 7 / 16)
+
+
 def rows(folder: Path, mix: Mix = SOAK_MIX) -> list[Row]:
     """The line of the bench's table; the folder's run is copied, and the folder left as it is."""
     with tempfile.TemporaryDirectory() as place:
@@ -82,8 +89,8 @@ def rows(folder: Path, mix: Mix = SOAK_MIX) -> list[Row]:
     pages = all_pages(crowd)
     note = (
         f"95th percentile {1000 * p95(pages):.0f} ms of {len(pages)}; edits "
-        f"{1000 * p95(crowd.edited.seconds):.0f} ms; {before:.0f} MB after warm-up, {after:.0f} at the end; errors {len(crowd.errors)}, "
-        f"wrong {len(crowd.wrong)}"
+        f"{1000 * p95(crowd.edited.seconds):.0f} ms; {before:.0f} MB after warm-up, {after:.0f} at the "
+        f"end; errors {len(crowd.errors)}, wrong {len(crowd.wrong)}"
     )
     what = (
         f"{mix.editors} people editing, {mix.viewers} reading, {mix.tabs} in Chromium: stored page"

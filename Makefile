@@ -15,7 +15,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser,)
 PORT_FLAG := $(if $(PORT),--port $(PORT),)
 DEMO_TOKENS := ␣come,␣together
 
-.PHONY: help install demo job app test soak check bench clean
+.PHONY: help install demo job app test soak check audit bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ check: $(STAMP)  ## style, types, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+audit: $(STAMP)  ## known advisories of the installed packages (needs the network)
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	$(BIN)/python -m tests.audit $(VENV)/audit/bin/pip-audit \
+	  "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 bench: $(STAMP)  ## measure speed as ratios to bare forward passes
 	$(BIN)/python -m tests.benchmarks

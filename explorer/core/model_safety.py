@@ -23,7 +23,8 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise UnsupportedModelError(
-            f"{path.parent} cannot be loaded: its {path.name} is not readable JSON; get the folder anew"
+            f"{path.parent} cannot be loaded: its {path.name} is not readable JSON; give --model a whole "
+            "Hugging Face folder"
         ) from error
 
 

@@ -150,9 +150,12 @@ def test_a_run_tells_what_it_was_asked_and_what_it_found(quick_run: Outcome) -> 
     assert 0 < run.habits.found <= 1
 
 
+@pytest.mark.parametrize("options", [(), ("--max-prompt-tokens", 4)])
 def test_the_number_of_suffixes_is_that_which_the_job_ran(
-    quick_call: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    options: tuple[object, ...], quick_call: tuple[object, ...], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Kept, repeated and dropped ones alike; the second call drops most."""
     from precompute.stages import truncating
     from tests.precompute.calling import call
 
@@ -164,7 +167,7 @@ def test_the_number_of_suffixes_is_that_which_the_job_ran(
         return real(self, requests)
 
     monkeypatch.setattr(truncating.SuffixRunner, "run", counted)
-    run = read_run(call(*quick_call, "--out", tmp_path).store)
+    run = read_run(call(*quick_call, *options, "--out", tmp_path).store)
     assert run is not None
     habits = run.habits
     planned = STAGES["prompts"](run.size, habits).steps - 0.1 * run.size.documents

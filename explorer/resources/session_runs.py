@@ -50,5 +50,7 @@ def give_way(begun: bool = False) -> None:
 def turn(lane: Lane) -> Iterator[None]:
     """Wait until it is this session's turn, and hold it; what is stale by then ends here."""
     with runs().turn(session_id(), lane):
+        if newer_waits():
+            runs().come_again(session_id())
         give_way()
         yield

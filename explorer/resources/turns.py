@@ -32,8 +32,11 @@ class RoundRobin(Generic[T]):
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def put(self, who: Hashable, thing: T) -> None:
+    def put(self, who: Hashable, thing: T, first: bool = False) -> None:
+        """`first`: this customer comes next."""
         self._waiting.setdefault(who, deque()).append(thing)
+        if first:
+            self._waiting.move_to_end(who, last=False)
 
     def get(self) -> T:
         """The next thing. Raises LookupError where nothing waits."""
@@ -59,6 +62,7 @@ class Turns:
         self._waiting: dict[Lane, RoundRobin[threading.Event]] = {
             "page": RoundRobin(), "edit": RoundRobin(),
         }  # fmt: skip
+        self._kept: set[Hashable] = set()
         self._mine = threading.local()
 
     @contextmanager
@@ -75,6 +79,11 @@ class Turns:
             if not getattr(self._mine, "aside", False):
                 self._give_back(lane)
             self._mine.place, self._mine.aside = None, False
+
+    def come_again(self, who: Hashable) -> None:
+        """This session leaves its place for a newer run of its own, which comes next: it has waited."""
+        with self._lock:
+            self._kept.add(who)
 
     def step_aside(self) -> None:
         """Let others have this thread's place while it waits for something long; no place, no matter."""
@@ -98,7 +107,8 @@ class Turns:
     def _take(self, who: Hashable, lane: Lane) -> None:
         came = threading.Event()
         with self._lock:
-            self._waiting[lane].put(who, came)
+            self._waiting[lane].put(who, came, first=who in self._kept)
+            self._kept.discard(who)
             self._call_next()
         came.wait()
 

@@ -103,6 +103,14 @@ def test_pages_come_before_edits_and_edits_are_not_left_out() -> None:
     assert _order(Turns(places=1, edit_every=2), asked)[:3] == ["e1", "p1", "f1"]
 
 
+def test_a_newer_edit_takes_the_place_that_the_older_one_waited_for() -> None:
+    asked = [("p1", "page"), ("q1", "page"), ("r1", "page")]
+    turns = Turns(places=1)
+    turns.come_again("r")
+    assert _order(turns, asked) == ["r1", "p1", "q1"]
+    assert _order(turns, asked) == ["p1", "q1", "r1"]  # control: once, not for ever
+
+
 def test_one_session_with_many_pages_waits_for_its_own() -> None:
     asked = [*((f"p{n}", "page") for n in range(5)), ("q1", "page")]
     assert _order(Turns(places=1), asked).index("q1") == 1

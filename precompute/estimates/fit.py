@@ -143,7 +143,7 @@ def check_room(run: RunSize, room: Room, config: JobConfig, device: str) -> None
     """Raise ExplorerError with advice where memory, GPU memory or disk cannot hold the run."""
     _check(room.driver, memory_available(), run, config, "memory")
     if device == "cuda":
-        _check(room.gpu, gpu_available(), run, config, "GPU memory")
+        _check(room.gpu_least, gpu_available(), run, config, "GPU memory")
     _check(room.shards + room.store, disk_available(config.out), run, config, "disk")
 
 
@@ -168,6 +168,10 @@ def check_fits(
     check_room(run, room, config, device)
     table = MEASURED.get(device)
     told = f"about {amount(room.driver)} of memory and {amount(room.shards + room.store)} of disk"
+    if device == "cuda":
+        told += f", {amount(room.gpu)} on the GPU"
+        if room.gpu > gpu_available():
+            told += " (batches are halved where they do not fit)"
     if table is None:
         return f"This run will take {told}; its time on {device} is not known"
     seconds = forecast(run, habits, corrected(table, runs), workers).seconds

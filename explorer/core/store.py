@@ -121,8 +121,8 @@ class Store(ExplanationQueries, FindingsQueries, ChannelQueries, GalleryQueries,
         return self.sql(
             """
             SELECT t.rank, t.layer, t.neuron, t.congruence, s.kind,
-                   (SELECT list(n.token_id ORDER BY n.rank) FROM neuron_tokens n
-                     WHERE n.layer = t.layer AND n.neuron = t.neuron AND n.rank <= 3) AS writes
+                   coalesce((SELECT list(n.token_id ORDER BY n.rank) FROM neuron_tokens n
+                     WHERE n.layer = t.layer AND n.neuron = t.neuron AND n.rank <= 3), []) AS writes
             FROM token_neurons t LEFT JOIN studied_neurons s USING (layer, neuron)
             WHERE t.token_id = ? ORDER BY t.rank
             """,

@@ -34,8 +34,8 @@ class FolderWatch(FileSystemEventHandler):
         if self._observer is not None or not self._folder.is_dir():
             return
         for make in (Observer, PollingObserver):
-            observer = make()
             try:
+                observer = make()
                 observer.schedule(self, str(self._folder), recursive=False)
                 observer.start()
             except OSError:  # no inotify here, or none left

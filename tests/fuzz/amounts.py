@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, settings
 from tests.sizes import SOAK
 
 QUICK = {
-    "job": 110, "explorer": 60, "commands": 60, "url": 120, "pages": 8, "corpora": 100, "stores": 42,
+    "job": 100, "explorer": 60, "commands": 60, "url": 120, "pages": 8, "corpora": 100, "stores": 42,
+    "tables": 10,
 }  # fmt: skip
 ALL = {
     "job": 2500, "explorer": 1500, "commands": 1000, "url": 2400, "pages": 200, "corpora": 1800,
-    "stores": 1000,
+    "stores": 1000, "tables": 400,
 }  # fmt: skip
 AMOUNTS = ALL if SOAK else QUICK
 tried: Counter[str] = Counter()

@@ -18,7 +18,7 @@ from precompute.progress import Display
 from precompute.worker import Worker
 
 # Raised when a stage's shards change their meaning, so that older shards are not taken for new ones.
-_SHARD_VERSION = 3
+_SHARD_VERSION = 4
 _HALVED = "batches halved for lack of memory"
 
 

@@ -60,6 +60,15 @@ class Truncation:
             return None
         return length if length <= self._longest else None
 
+    def next_lengths(self, n: int) -> list[int]:
+        """The next suffix lengths, up to `n` of them, as if none of them were to be kept; none when the
+        search is over. Of their activations, tell `update` those that `next_length` asks for."""
+        first = self.next_length()
+        if first is None:
+            return []
+        end = min(first + n, self._longest + 1)
+        return [length for length in range(first, end) if length != self.n_tokens]
+
     def update(self, length: int, activation: float) -> None:
         if length != self._tried + 1:
             raise ValueError(f"expected length {self._tried + 1}, got {length}")

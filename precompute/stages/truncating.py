@@ -1,7 +1,7 @@
 """Searches for the shortest suffix, many at a time, and which of the found prompts a neuron keeps.
 
-Searches advance together, one length at a time, so that a batch holds suffixes of one length and nothing
-is padded. Candidates are taken in order of activation until enough are kept; a text that the neuron
+Searches advance together, a length at a time, so that a batch holds suffixes of one length and nothing
+is padded; once few are left, several lengths. Candidates are taken in order of activation until enough are kept; a text that the neuron
 already has (train first) is passed over and counted.
 """
 
@@ -75,12 +75,19 @@ class SplitQueue:
             self.kept.append(candidate)
 
 
+_MOST_AHEAD = 8
+"""Lengths of a search that are evaluated together at most."""
+_SMALL_BATCH = {"cpu": 256, "cuda": 16384}
+"""Tokens under which a batch costs hardly more than an empty one."""
+
+
 class SuffixRunner:
     """Runs suffixes in batches. Equal requests in equal order give equal batches."""
 
     def __init__(self, model: LanguageModel, max_tokens: int) -> None:
         self._model = model
         self._max_tokens = max_tokens
+        self._small_batch = _SMALL_BATCH[model.device.type]
 
     def run(self, requests: list[tuple[Candidate, int]]) -> list[float]:
         """Activation of each candidate's neuron at its last token, for a suffix of that length."""
@@ -119,15 +126,17 @@ class SuffixRunner:
             yield rows
 
     def search(self, candidates: list[Candidate]) -> None:
-        """Advance all searches, one length at a time, until each is over."""
+        """Advance all searches until each is over: one length at a time, or several where that would
+        leave the device idle. What lies beyond the length that is kept is forgotten."""
         while True:
-            steps = [
-                (c, length) for c in candidates if (length := c.search.next_length()) is not None
-            ]
+            cost = sum((c.search.next_length() or -1) + 1 for c in candidates)
+            ahead = max(1, min(_MOST_AHEAD, self._small_batch // max(1, cost)))
+            steps = [(c, length) for c in candidates for length in c.search.next_lengths(ahead)]
             if not steps:
                 return
             for (candidate, length), value in zip(steps, self.run(steps), strict=True):
-                candidate.search.update(length, value)
+                if candidate.search.next_length() == length:
+                    candidate.search.update(length, value)
 
     def fill_curves(self, candidates: list[Candidate]) -> None:
         """Evaluate what the curves of kept prompts show beyond the search."""

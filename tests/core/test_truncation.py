@@ -140,3 +140,19 @@ def test_lengths_come_in_order() -> None:
         found.update(2, 0.1)
     found.update(1, 0.1)
     assert found.next_length() == 2
+
+
+@MANY
+@given(PROMPTS, RATIOS, LONGEST, st.integers(1, 9))
+def test_looking_ahead_finds_the_same(
+    by_length: list[float], ratio: float, longest: int, ahead: int
+) -> None:
+    expected = search(by_length, ratio, longest)
+    found = Truncation(len(by_length), by_length[-1], ratio, longest)
+    while lengths := found.next_lengths(ahead):
+        assert len(lengths) <= ahead and lengths[0] == found.next_length()
+        assert max(lengths) <= longest and len(by_length) not in lengths
+        for length in lengths:
+            if found.next_length() == length:
+                found.update(length, by_length[length - 1])
+    assert (found.kept, found.activations) == (expected.result.kept, expected.result.activations)

@@ -142,7 +142,7 @@ def test_a_job_killed_three_times_still_publishes_the_same(
 ) -> None:
     """While a shard is half written, while prompts are truncated, and with the store written but
     not yet in its place."""
-    moments = "os:fsync:12 precompute.stages.truncating:SuffixRunner.run:4 precompute.publish:write_store:1"
+    moments = "os:fsync:12 precompute.stages.truncating:SuffixRunner.run:2 precompute.publish:write_store:1"
     killed = kill_jobs(SHARD, moments, *quick_call, "--out", tmp_path)
     assert killed.stdout == f"{-signal.SIGKILL} partial\n" * 3, killed.stderr
     assert_only_unfinished(tmp_path)

@@ -50,14 +50,16 @@ class RoundRobin(Generic[T]):
 
 
 class Turns:
-    """A few places for runs; edits take one of them at most, and pages come before edits.
+    """A few places for runs; edits take one of them at most, and begin while no page goes on or waits.
 
-    A thread that holds a place and asks again goes on with the one it has.
+    Every so manieth turn is an edit's nevertheless. A thread that holds a place and asks again goes on
+    with the one it has.
     """
 
     def __init__(self, places: int = _PLACES, edit_every: int = _EDIT_EVERY) -> None:
         self._lock = threading.Lock()
-        self._free, self._edits, self._edit_every = places, 0, edit_every
+        self._free, self._edit_every = places, edit_every
+        self._going: dict[Lane, int] = {"page": 0, "edit": 0}
         self._since_edit = 0
         self._waiting: dict[Lane, RoundRobin[threading.Event]] = {
             "page": RoundRobin(), "edit": RoundRobin(),
@@ -115,21 +117,23 @@ class Turns:
     def _give_back(self, lane: Lane) -> None:
         with self._lock:
             self._free += 1
-            self._edits -= lane == "edit"
+            self._going[lane] -= 1
             self._call_next()
 
     def _call_next(self) -> None:
         while self._free and (lane := self._next_lane()) is not None:
             self._free -= 1
-            self._edits += lane == "edit"
+            self._going[lane] += 1
             self._since_edit = 0 if lane == "edit" else self._since_edit + 1
             self._waiting[lane].get().set()
 
     def _next_lane(self) -> Lane | None:
-        pages = len(self._waiting["page"])
-        edits = len(self._waiting["edit"]) if self._edits == 0 else 0
-        if edits and (not pages or self._since_edit >= self._edit_every - 1):
-            return "edit"
+        pages, edits = len(self._waiting["page"]), len(self._waiting["edit"])
+        if edits and not self._going["edit"]:
+            # Beside a page, an edit would make it last twice as long; it can be replaced, a page not.
+            quiet = not pages and not self._going["page"]
+            if quiet or self._since_edit >= self._edit_every - 1:
+                return "edit"
         return "page" if pages else None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from explorer.resources.model_slot import ModelSlot
-from explorer.resources.turns import RoundRobin, Turns
+from explorer.resources.turns import Lane, RoundRobin, Turns
 from tests.explorer.test_models_resource import until_ready
 
 _PATIENCE_S = 10.0
@@ -134,6 +134,28 @@ def test_only_one_edit_goes_on_at_once_whatever_places_are_free() -> None:
         for thread in threads:
             thread.join(_PATIENCE_S)
     assert most == {"edit": 1, "page": 3}
+
+
+def test_an_edit_does_not_begin_beside_a_page_and_a_page_does_beside_an_edit() -> None:
+    def comes_beside(first: Lane, second: Lane, turns: Turns) -> bool:
+        came = threading.Event()
+
+        def other() -> None:
+            with turns.turn("b", second):
+                came.set()
+
+        with turns.turn("a", first):
+            thread = _in_background(other)
+            beside = came.wait(0.15)
+        assert came.wait(_PATIENCE_S)  # it comes as soon as the first one has ended
+        thread.join(_PATIENCE_S)
+        return beside
+
+    assert not comes_beside("page", "edit", Turns(places=2))
+    assert comes_beside("edit", "page", Turns(places=2))
+    # Controls: two pages share the places, and edits of which every turn may be one do not wait.
+    assert comes_beside("page", "page", Turns(places=2))
+    assert comes_beside("page", "edit", Turns(places=2, edit_every=1))
 
 
 def test_a_run_that_fails_or_steps_aside_leaves_its_place() -> None:

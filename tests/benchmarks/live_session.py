@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.benchmarks.visit import FINISHED, Visit
 
 SHOWN = "Shown for the prompt: "
-_N_SAYING = 5
+N_SAYING = 5
 """What says its prompt: heads, parts, next tokens, truncation curve, and the strip."""
 
 Numbers = dict[str, list[float]]
@@ -33,6 +33,8 @@ class Tally:
     checks: int = 0
     errors: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """Prompts that Chromium showed late or not at all, because newer ones came."""
     seconds: list[float] = field(default_factory=list)
     numbers: dict[str, Numbers] = field(default_factory=dict)
 
@@ -107,10 +109,13 @@ class Session(Visit):
             self._drawn |= message.delta.fragment_id == self._fragment
             if message.delta.HasField("new_element"):
                 self._hear_element(message)
-        elif kind == "script_finished" and self._drawn:
+        elif (
             # A poll that begins before the end of a run is sent has it called early, whole or not.
-            if message.script_finished in FINISHED or len(self._run) == _N_SAYING:
-                self._finish()
+            kind == "script_finished"
+            and self._drawn
+            and (message.script_finished in FINISHED or len(self._run) == N_SAYING)
+        ):
+            self._finish()
 
     def _hear_element(self, message: ForwardMsg) -> None:
         element = message.delta.new_element
@@ -139,7 +144,7 @@ class Session(Visit):
         order = list(self.sent_at)
         if prompt not in order:
             return  # Counted where it was heard.
-        if len(self._run) != _N_SAYING:
+        if len(self._run) != N_SAYING:
             # Streamlit drops what it has not sent yet of a run once the next one begins.
             if prompt == order[-1]:
                 self.tally.wrong.append(f"{len(self._run)} figures alone of the prompt {prompt}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import threading
@@ -25,7 +24,7 @@ import numpy as np
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from tests.benchmarks.live_session import SHOWN, Numbers, Session, Tally
+from tests.benchmarks.live_session import N_SAYING, SHOWN, Numbers, Session, Tally
 from tests.benchmarks.measure import Row
 from tests.benchmarks.visit import joined
 from tests.browser.driving import (
@@ -102,26 +101,55 @@ def _same(a: Numbers, b: Numbers | None) -> bool:
 
 # --- in Chromium ----------------------------------------------------------------------------
 
-_AT_REST = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 _PATIENCE_MS = 10_000
-_ALL_SAY = """(shown) => {
-  const figures = [...document.querySelectorAll("[class*='st-key-nt-figure-live-'] svg.marks")];
-  const said = figures.map((f) => f.querySelector("[aria-label^='Shown for the prompt: ']"));
-  return figures.length === 4 && said.every((s) => s?.getAttribute('aria-label') === shown);
-}"""
+"""For a prompt to be shown; longer is late."""
+_LONG_MS = 60_000
+"""For the last prompt of all; longer is lost."""
+_STATE = """() => ({
+  atRest: document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning',
+  said: [document.querySelector('#strip')?.dataset.prompt ?? '',
+    ...[...document.querySelectorAll("[class*='st-key-nt-figure-live-'] svg.marks")].map((figure) =>
+      figure.querySelector("[aria-label^='SHOWN']")?.getAttribute('aria-label').slice(LENGTH) ?? '')],
+})""".replace("SHOWN", SHOWN).replace("LENGTH", str(len(SHOWN)))
+_ALL_SAY = f"""(prompt) => {{
+  const found = ({_STATE})();
+  return found.atRest && found.said.length === {N_SAYING} && found.said.every((s) => s === prompt);
+}}"""
+_AGREE_OR_GO_ON = f"""() => {{
+  const found = ({_STATE})();
+  return !found.atRest || (found.said.length === {N_SAYING} && new Set(found.said).size === 1);
+}}"""
 
 
-def _check(page: Page, prompt: str, tally: Tally) -> None:
-    """Once the run has ended, all figures say this prompt; Vega has a second to draw."""
-    tally.checks += 1
+def _shows(page: Page, prompt: str, patience_ms: float) -> bool:
+    """Whether strip and figures come to say the prompt, the run ended."""
     try:
-        strip = page.locator(f"#strip[data-prompt={json.dumps(prompt)}]")
-        strip.wait_for(timeout=_PATIENCE_MS)
-        page.locator(_AT_REST).wait_for(timeout=_PATIENCE_MS)
-        page.wait_for_function(_ALL_SAY, arg=SHOWN + prompt, timeout=1000)
+        page.wait_for_function(_ALL_SAY, arg=prompt, timeout=patience_ms)
     except PlaywrightTimeout:
-        tally.wrong.append(f"in Chromium, not all figures say: {prompt}")
+        return False
+    return True
+
+
+def check(page: Page, typed: list[str], tally: Tally, patience_ms: float = _PATIENCE_MS) -> None:
+    """Look at a tab after its person has typed these prompts, the newest last.
+
+    Late: the newest is not shown in time. Wrong: what is shown then is none that this person typed, or
+    the figures of a run that has ended do not say one same prompt.
+    """
+    tally.checks += 1
     tally.errors += page.get_by_test_id("stException").all_inner_texts()
+    if _shows(page, typed[-1], patience_ms):
+        return
+    tally.late.append(typed[-1])
+    said = page.evaluate(_STATE)["said"]
+    # What is shown may be the beginning of a prompt that was being typed.
+    others = [s for s in said if not any(own.startswith(s) for own in typed)]
+    if others:
+        tally.wrong.append(f"in Chromium, another person's prompt: {others[0]}")
+    try:
+        page.wait_for_function(_AGREE_OR_GO_ON, timeout=patience_ms)
+    except PlaywrightTimeout:
+        tally.wrong.append(f"in Chromium, figures of the prompts {sorted(set(said))} in one run")
 
 
 @contextmanager
@@ -139,20 +167,24 @@ def two_tabs(url: str, count: int = 2) -> Iterator[tuple[list[Page], list[Consol
 
 
 def browse(pages: list[Page], seconds: float, tally: Tally) -> None:
-    """All type a prompt over the one before, about once a second."""
+    """All type a prompt over the one before, about once a second; the last one must come."""
     begin = time.perf_counter()
+    typed: list[list[str]] = [[name] for name in _NAMES[_N_SOCKETS:][: len(pages)]]
     n = 0
     while time.perf_counter() - begin < seconds:
         due = time.perf_counter() + 1
-        prompts = [prompt_of(name, n) for name in _NAMES[_N_SOCKETS:][: len(pages)]]
-        for page, prompt in zip(pages, prompts, strict=True):
+        for page, mine in zip(pages, typed, strict=True):
+            mine.append(prompt_of(mine[0], n))
             page.get_by_label(_LABEL, exact=True).select_text()
-            page.keyboard.type(prompt, delay=5)
+            page.keyboard.type(mine[-1], delay=5)
             tally.edits += 1
-        for page, prompt in zip(pages, prompts, strict=True):
-            _check(page, prompt, tally)
+        for page, mine in zip(pages, typed, strict=True):
+            check(page, mine, tally)
         n += 1
         time.sleep(max(0.0, due - time.perf_counter()))
+    for page, mine in zip(pages, typed, strict=True):
+        if not _shows(page, mine[-1], _LONG_MS):
+            tally.wrong.append(f"in Chromium, the last prompt never came: {mine[-1]}")
 
 
 def _ten_people(url: str, seconds: float) -> tuple[list[Tally], Tally]:
@@ -186,7 +218,8 @@ def rows(folder: Path, seconds: float = _SECONDS) -> list[Row]:
     p95 = took[int(0.95 * (len(took) - 1))]
     sent = sum(tally.edits for tally in by_socket)
     note = (
-        f"95th percentile {1000 * p95:.0f} ms; errors {len(errors)}, wrong prompts {len(wrong)}; {sent} "
+        f"95th percentile {1000 * p95:.0f} ms; errors {len(errors)}, wrong prompts {len(wrong)}, "
+        f"late in Chromium {len(in_chromium.late)}; {sent} "
         f"edits over 8 WebSockets ({sent - len(took)} overtaken), {in_chromium.edits} typed in 2 "
         f"Chromium; {len(found)} prompts' numbers compared with those of one person alone"
     )

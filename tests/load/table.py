@@ -51,7 +51,8 @@ def report(crowd: Crowd, server: Watched) -> str:
     lines += [
         "",
         f"Requests {crowd.requests} ({sent} edits, of which {sent - len(edited)} were replaced by a "
-        f"newer one; {crowd.typed.edits} typed in Chromium, {crowd.typed.checks} checked there; "
+        f"newer one; {crowd.typed.edits} typed in Chromium, {crowd.typed.checks} checked there, "
+        f"{len(crowd.typed.late)} late; "
         f"{crowd.opened.pages} pages; {crowd.polls} polls; {crowd.cut} tabs cut off). "
         f"Errors {len(crowd.errors)}, wrong {len(crowd.wrong)}. "
         f"Server's memory {before:.0f} MB after warm-up, {after:.0f} MB at the end.",

@@ -1,7 +1,7 @@
 """`make bench`: every speed figure of the README, printed as a table.
 
-`python -m tests.benchmarks baseline growth` runs chosen parts alone; `device` and `rates` run only when asked
-for. Parts that need Chromium or Streamlit are loaded only where they run.
+`python -m tests.benchmarks baseline growth` runs chosen parts alone; `load`, `rates` and `device`
+run only when asked for. Parts that need Chromium or Streamlit are loaded only where they run.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ def _sessions(bench: Bench) -> list[Row]:
     return sessions.rows(bench.store)
 
 
+def _load(bench: Bench) -> list[Row]:
+    from tests.load import table
+
+    return table.rows(bench.store)
+
+
 def _least(bench: Bench) -> list[Row]:
     from tests.benchmarks import least
 
@@ -109,9 +115,9 @@ def _device(bench: Bench) -> list[Row]:
 # The job first: the memory of a child process is counted from that of this one.
 PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "job": _job, "least": _least, "baseline": _baseline, "models": _models, "ablations": _ablations,
-    "growth": _growth, "app": _app, "sessions": _sessions, "rates": _rates, "device": _device,
+    "growth": _growth, "app": _app, "sessions": _sessions, "load": _load, "rates": _rates, "device": _device,
 }  # fmt: skip
-USUAL = tuple(name for name in PARTS if name not in ("rates", "device"))
+USUAL = tuple(name for name in PARTS if name not in ("load", "rates", "device"))
 
 
 def main() -> int:

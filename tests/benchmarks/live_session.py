@@ -82,12 +82,15 @@ class Session(Visit):
         self.sent_at[text] = time.perf_counter()
         await self.visit("live", f"text={text.replace(' ', '+')}")
         for n in range(60):
-            await self.listen(1.0)
+            end = time.perf_counter() + 2.0
+            while not self.shown and await self.hear_next(end):
+                pass
             if self.shown:
-                break
-            if self._widget:
+                return
+            # Edits that come faster than they can be drawn would replace each other for ever.
+            if self._widget and n % 3 == 0:
                 await self.edit(f"{text}{' the' * (n + 1)}")
-        assert self.shown, "Live shows no figures"
+        self.tally.errors.append(f"Live shows no figures for {text}")
 
     async def edit(self, text: str) -> None:
         """What a browser sends 150 ms after the last key."""

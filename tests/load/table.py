@@ -80,7 +80,7 @@ def rows(folder: Path, mix: Mix = SOAK_MIX) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         mine = Path(place) / "runs"
         mine.mkdir()
-        shutil.copy(max(folder.glob("*.duckdb")), mine)
+        shutil.copy(max(folder.glob("*.duckdb"), key=lambda file: file.stat().st_mtime), mine)
         with watched(mine, Path(place) / "log.txt") as server:
             crowd = gather(server, mine, mix)
         sys.stdout.write(report(crowd, server) + "\n")

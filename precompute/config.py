@@ -112,6 +112,12 @@ class JobConfig:
             raise CallError(f"--workers must be 1 or more, got {self.workers}")
         if self.engine == "local" and (self.workers or self.ray_address):
             raise CallError("--workers and --ray-address need --engine ray")
+        if self.ray_address is not None and not re.fullmatch(
+            r"auto|[A-Za-z0-9.\-\[\]:]+:\d{1,5}", self.ray_address, re.A
+        ):
+            raise CallError(
+                f"--ray-address must be auto or HOST:PORT, got {self.ray_address[:60]!r}"
+            )
         parse_tasks(self.tasks)
         self._check_openai()
 

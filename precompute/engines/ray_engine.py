@@ -7,6 +7,7 @@ alone. Only this process writes: results come back to it, and no node needs its 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from precompute.worker import Worker, batch_tokens_on
 
 _TRIES = 3
 """How often a shard whose worker dies is given to another: a shard may be what kills it."""
+_PATIENCE_S = 10.0
 _LOCAL_STORE_BYTES = 256 << 20
 """Shared memory of a cluster that is started here: shards are small."""
 
@@ -58,7 +60,7 @@ class RayEngine:
         self._ray = _ray()
         # Set before Ray is connected: what it reports of its use goes to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 
     def __enter__(self) -> Self:
         config = self._config
@@ -103,6 +105,7 @@ class RayEngine:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             if address is not None:
+                _check_answers(address)
                 self._ray.init(address=address, **quiet)
                 return
             self._ray.init(
@@ -115,8 +118,9 @@ class RayEngine:
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise ExplorerError(
-                f"no Ray cluster at {address or 'this machine'} ({reason}); start one with: ray start "
-                "--head, or leave --ray-address out"
+                f"no Ray cluster at {address or 'this machine'} ({reason}); start one with: "
+                "RAY_AUTH_MODE=token ray start --head (the job needs the same RAY_AUTH_MODE), or leave "
+                "--ray-address out"
             ) from error
 
     def submit(self, work: ShardWork, task: Any) -> int:
@@ -160,6 +164,17 @@ def _ray() -> Any:
     except ImportError as error:
         raise CallError("--engine ray needs Ray; install it with: pip install '.[ray]'") from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Raise ConnectionError where nothing listens: Ray itself would wait for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers there: {error.strerror or error}") from error
 
 
 def _first_line(error: BaseException) -> str:

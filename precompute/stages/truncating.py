@@ -1,8 +1,8 @@
 """Searches for the shortest suffix, many at a time, and which of the found prompts a neuron keeps.
 
-Searches advance together, a length at a time, so that a batch holds suffixes of one length and nothing
-is padded; once few are left, several lengths. Candidates are taken in order of activation until enough are kept; a text that the neuron
-already has (train first) is passed over and counted.
+Searches advance together, a length at a time, so that a batch holds suffixes of one length and nothing is
+padded; once few are left, several lengths. Candidates are taken in order of activation until enough are
+kept; a text that the neuron already has (train first) is passed over and counted.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +96,23 @@ def test_more_workers_than_there_is_room_for_are_refused(
     found = call(*quick_call, "--engine", "ray", "--workers", "5000", "--out", tmp_path)
     assert_refused(found, 2, "--workers 5000", "room for")
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_ray
+@pytest.mark.timeout(120)
+def test_a_cluster_that_does_not_answer_is_said_at_once(
+    quick_call: tuple[object, ...], tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    begin = time.monotonic()
+    found = call(*quick_call, "--engine", "ray", "--ray-address", address, "--out", tmp_path)
+    assert_refused(found, 1, f"no Ray cluster at {address}", "ray start")
+    assert time.monotonic() - begin < 30
+    for wrong in ("", "here", "http://x/y", "a b:1"):
+        words = ("--engine", "ray", "--ray-address", wrong)
+        assert_refused(call(*quick_call, *words, "--out", tmp_path), 2, "--ray-address")
 
 
 def test_without_ray_the_call_says_how_to_install_it(

@@ -241,3 +241,11 @@ TABLES: dict[str, TableSpec] = {
          ("n_right", "INTEGER", "Prompts answered right"), ("chance", "FLOAT", "Accuracy of guessing")),
     ),
 }
+
+NULLABLE = {
+    ("head_activity", "mean_attribution"), ("explanations", "rule"), ("explanations", "request"),
+    ("explanations", "reply"), ("classifications", "reply"), ("head_scores", "score"),
+    ("head_scores", "ci_low"), ("head_scores", "ci_high"), ("score_nulls", "score"),
+    ("score_nulls", "p_value"), ("component_composition", "z"),
+}  # fmt: skip
+"""Columns that may hold NULL; all others never do."""

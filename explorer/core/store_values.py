@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from explorer.core.errors import StoreError
-from explorer.core.schema_tables import TABLES
+from explorer.core.schema_tables import NULLABLE, TABLES
 from explorer.core.store_open import REBUILD
 from explorer.core.types import ABLATION_KINDS, ActiveRule, ModelShape
 
@@ -37,12 +37,6 @@ _UPPER = {
     "src_head": "n_heads", "dst_head": "n_heads", "component": "d_head", "src_component": "d_head",
 }  # fmt: skip
 """Columns that name a part of the model, and the size that bounds them."""
-_NULLABLE = {
-    ("head_activity", "mean_attribution"), ("explanations", "rule"), ("explanations", "request"),
-    ("explanations", "reply"), ("classifications", "reply"), ("head_scores", "score"),
-    ("head_scores", "ci_low"), ("head_scores", "ci_high"), ("score_nulls", "score"),
-    ("score_nulls", "p_value"), ("component_composition", "z"),
-}  # fmt: skip
 _WORDS = {
     ("prompts", "split"): ("train", "test"), ("head_activity", "split"): ("train", "test"),
     ("studied_neurons", "kind"): ("next-token", "requested", "random"),
@@ -76,7 +70,7 @@ _ONCE = {
 def _wrong(table: str, name: str, kind: str) -> list[str]:
     """Conditions under which a value of this column is not one that a run writes."""
     value = f'"{name}"'
-    wrong = [] if (table, name) in _NULLABLE else [f"{value} IS NULL"]
+    wrong = [] if (table, name) in NULLABLE else [f"{value} IS NULL"]
     if kind == "INTEGER":
         wrong.append(f"{value} < {int(name == 'rank')}")
         if name in _UPPER:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from explorer.core.schema import SORT_KEYS
-from explorer.core.schema_tables import TABLES
+from explorer.core.schema_tables import NULLABLE, TABLES
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,6 @@ class RuleSet:
     rules: tuple[Rule, ...]
 
 
-NULLABLE = {
-    ("head_activity", "mean_attribution"), ("explanations", "rule"), ("explanations", "request"),
-    ("explanations", "reply"), ("classifications", "reply"), ("head_scores", "score"),
-    ("head_scores", "ci_low"), ("head_scores", "ci_high"), ("score_nulls", "score"),
-    ("score_nulls", "p_value"), ("component_composition", "z"),
-}  # fmt: skip
 OF_PROMPTS = (
     "truncation_curves", "head_attributions", "active_heads", "head_attention", "ablations",
     "joint_ablations", "neuron_ablations", "classifications", "component_attributions",

@@ -73,23 +73,23 @@ MEASURED: dict[str, Rates] = {
         "cuda",
         "one NVIDIA H200 and 16 cores with torch 2.11, on models of 11 to 163 million weights",
         {
-            "loading": Rate(byte=1.1e-10, step=0.238),
-            "congruence": Rate(byte=1.58e-11),
-            "scan": Rate(flop=2.32e-14, call=4.99e-3, step=4.65e-7),
-            "prompts": Rate(flop=5.99e-14, call=3.2e-5, step=1.43e-4),
-            "heads": Rate(byte=2.59e-11, step=5.28e-6),
-            "ablations": Rate(byte=4.84e-11, call=3.53e-4),
-            "explanations": Rate(step=6.67e-5),
-            "channels": Rate(byte=1.98e-11, call=9.36e-3),
-            "tasks": Rate(byte=6.37e-12, call=6.87e-5, step=7.46e-5),
-            "publish": Rate(call=0.552, step=4.74e-8),
+            "loading": Rate(byte=1.02e-10, step=0.254),
+            "congruence": Rate(byte=1.57e-11),
+            "scan": Rate(flop=2.41e-14, call=4.49e-3, step=4.44e-7),
+            "prompts": Rate(flop=3.19e-14, call=2.91e-4, step=2.89e-5),
+            "heads": Rate(byte=7.24e-12, step=6.46e-6),
+            "ablations": Rate(byte=4.56e-11, call=3.52e-4, step=2.97e-6),
+            "explanations": Rate(step=6.16e-5),
+            "channels": Rate(byte=2.06e-11, call=9.34e-3),
+            "tasks": Rate(call=6.0e-4, step=4.3e-5),
+            "publish": Rate(call=0.534, step=9.81e-8),
         },
         {},
     ),
 }
 """By device. Non-negative least squares. CPU: six runs of five shapes (the bundled model twice, GPT-2's small
 one, a GPT-NeoX one and two between), which it gives back within 34 %, most within 15 %. CUDA: four runs of
-four shapes; the reading within 5 %, most stages within 25 %, truncation of short documents at 0.45 of what
+four shapes; the reading within 5 %, most stages within 25 %, truncation of short documents at 0.5 of what
 it took."""
 
 

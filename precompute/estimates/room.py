@@ -64,7 +64,7 @@ _PATTERNS = 4
 """Times the attention pattern: scores, mask, softmax, copy."""
 _PATTERNS_CUDA = 8
 """The same with what the GPU's allocator keeps of batches of other shapes; measured on an H200, where the sum
-is 0.9 to 1.4 times what four runs took."""
+is 0.7 to 1.8 times what four runs took (0.7 for GPT-2's small shape on long documents)."""
 
 
 def batch_bytes(run: RunSize, length: float, patterns: int = _PATTERNS) -> float:

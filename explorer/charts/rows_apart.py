@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from altair.utils import sanitize_pandas_dataframe
 
 _NAME = "rows-apart"
+_AS_THEY_ARE = ("str", "string", "bool", "int64", "int32")
+"""Kinds of columns of which Arrow makes what Altair means, a missing value none."""
 
 
 @dataclass
@@ -30,10 +33,21 @@ class _Tables(threading.local):
 _tables = _Tables()
 
 
+def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """What Altair would write as JSON: no infinities, no categories, times as text."""
+    changed: dict[str, Any] = {}
+    for place, (name, dtype) in enumerate(rows.dtypes.items()):
+        column = rows.iloc[:, place]
+        if isinstance(dtype, np.dtype) and dtype.kind == "f":
+            if np.isinf(column.to_numpy()).any():
+                changed[str(name)] = column.replace([np.inf, -np.inf], np.nan)
+        elif str(dtype) not in _AS_THEY_ARE:
+            changed[str(name)] = sanitize_pandas_dataframe(column.to_frame())[name]
+    return rows.assign(**changed) if changed else rows
+
+
 def _arrow_stream(rows: pd.DataFrame) -> bytes:
-    # What Altair would write as JSON: no infinities, no categories, times as text.
-    plain = sanitize_pandas_dataframe(rows)
-    table = pa.Table.from_pandas(plain, preserve_index=False)
+    table = pa.Table.from_pandas(_plain(rows), preserve_index=False)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import streamlit as st
 
 from explorer import selection
@@ -14,6 +16,7 @@ from explorer.resources.head_tables import neuron_name
 _NEURON, _HEAD = "nt-neuron-picker", "nt-head-picker"
 
 
+@lru_cache(maxsize=8)
 def studied_names(store: Store) -> dict[NeuronId, str]:
     """The studied neurons by layer and index, each with its token."""
     rows, texts = store.studied_neurons(), store.token_texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import pandas as pd
 
@@ -20,12 +21,13 @@ def neuron_name(neuron: NeuronId, token: str) -> str:
     return f"{neuron.label} {visible(token)}"
 
 
+@lru_cache(maxsize=256)
 def served_neurons_of(
     store: Store, head: HeadId, split: str, explainer: str | None = None
 ) -> pd.DataFrame:
     """The studied neurons that a head can reach: `neuron label token share n_active n_prompts
     contribution studied kind score`; studied pairs first, then by share, then by mean contribution.
-    `score` is of the explanations by `explainer`; NULL without one."""
+    `score` is of the explanations by `explainer`; NULL without one. Not to be changed in place."""
     rows = store.head_neurons(head, split)
     scored = store.scores_of_head(head, explainer or "")
     scores = {

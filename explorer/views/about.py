@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -77,8 +78,13 @@ def _failures(store: Store) -> None:
     _table(("Stage", "Subject", "Reason"), [tuple(map(str, row)) for row in shown])
 
 
+@lru_cache(maxsize=8)
+def _counts(store: Store) -> list[tuple[str, ...]]:
+    return [(name, f"{count:,}") for name, count in store.row_counts().items() if count]
+
+
 def _row_counts(store: Store) -> None:
-    rows = [(name, f"{count:,}") for name, count in store.row_counts().items() if count]
+    rows = _counts(store)
     heading("Rows stored", pd.DataFrame(rows, columns=["table", "rows"]), key="about-rows",
             caption="Tables of stages that this run left out are empty, and not listed.")  # fmt: skip
     _table(("Table", "Rows"), rows, numeric=1)

@@ -107,7 +107,8 @@ _LONG_MS = 60_000
 """For the last prompt of all; longer is lost."""
 _STATE = """() => ({
   atRest: document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning',
-  said: [document.querySelector('#strip')?.dataset.prompt ?? '',
+  said: [[...document.querySelectorAll('[data-testid="stBidiComponentIsolated"]')].map((part) =>
+      part.shadowRoot?.querySelector('#strip')).find(Boolean)?.dataset.prompt ?? '',
     ...[...document.querySelectorAll("[class*='st-key-nt-figure-live-'] svg.marks")].map((figure) =>
       figure.querySelector("[aria-label^='SHOWN']")?.getAttribute('aria-label').slice(LENGTH) ?? '')],
 })""".replace("SHOWN", SHOWN).replace("LENGTH", str(len(SHOWN)))

@@ -30,7 +30,8 @@ def _look(page: Page, said: list[str], state: str = "notRunning") -> Tally:
     )
     page.set_content(
         f'<div data-testid="stApp" data-test-script-state="{state}">'
-        f'<p id="strip" data-prompt="{said[0]}"></p>{figures}</div>'
+        '<div data-testid="stBidiComponentIsolated"><template shadowrootmode="open">'
+        f'<p id="strip" data-prompt="{said[0]}"></p></template></div>{figures}</div>'
     )
     tally = Tally()
     check(page, TYPED, tally, patience_ms=200)

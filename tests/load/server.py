@@ -20,7 +20,7 @@ import psutil
 
 from tests.browser.driving import ROOT, free_port, wait_until_up
 
-_EVERY_S = 0.5
+_EVERY_S = 0.2
 _LATER = "2999-01-01T00:00:00+00:00"
 EXPLORER = ("-m", "explorer")
 

@@ -157,7 +157,9 @@ def _layers(long: bool, palette: Palette) -> list[alt.Chart]:
         _words(alt.Chart(), "line", align="left", baseline="top", dx=4, dy=5, **muted).encode(**channels(
             x=alt.value(0), y=y
         )),
-        _of(placed, "room").mark_point(opacity=0, size=1).encode(**channels(description="text:N")),
+        _of(placed, "room").mark_point(opacity=0, size=1, tooltip=None).encode(
+            **channels(description="text:N")
+        ),
         _of(placed, "ring").mark_rule(strokeDash=[1, 2], color=palette.muted).encode(
             **channels(y2=alt.value(16))
         ),

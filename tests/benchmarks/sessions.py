@@ -47,8 +47,9 @@ _DEEDS = ("saw a dog", "found the", "gave it to", "was very", "did not", "said t
 
 
 def prompt_of(name: str, n: int) -> str:
-    """The n-th prompt of a person; no two are alike, of one person (84 of them) or of two."""
-    return f"{name} went to the {_PLACES[n % len(_PLACES)]} and {_DEEDS[n % len(_DEEDS)]}"
+    """The n-th prompt of a person; no two are alike, of one person or of two."""
+    words = f"{name} went to the {_PLACES[n % len(_PLACES)]} and {_DEEDS[n % len(_DEEDS)]}"
+    return words + " then" * (n // (len(_PLACES) * len(_DEEDS)))
 
 
 async def _one_person(

@@ -44,7 +44,7 @@ test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
 
 soak: $(STAMP)  ## the long tests whole: kills, fuzz, load, big corpora (over an hour)
-	SOAK=1 $(BIN)/python -m pytest -s tests/precompute/test_kills.py tests/precompute/test_big_corpora.py tests/fuzz tests/load
+	SOAK=1 $(BIN)/python -m pytest -s --timeout 3600 tests/precompute/test_kills.py tests/precompute/test_big_corpora.py tests/fuzz tests/load
 
 check: $(STAMP)  ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -28,6 +28,8 @@ class _Tables(threading.local):
     """Tables of the specification that this thread writes; None while it writes none."""
 
     found: dict[str, bytes] | None = field(default=None)
+    names: dict[int, tuple[pd.DataFrame, str]] = field(default_factory=dict)
+    """By identity, with the table itself: layers ask for theirs again and again."""
 
 
 _tables = _Tables()
@@ -58,11 +60,13 @@ def _transform(data: Any) -> Any:
     """Put a table beside the specification that is being written; otherwise Altair's own way."""
     if _tables.found is None or not isinstance(data, pd.DataFrame):
         return alt.default_data_transformer(data)
-    stream = _arrow_stream(data)
-    # Named by content: a browser swaps the rows of one name, and draws another name anew.
-    name = f"data-{hashlib.blake2b(stream, digest_size=16).hexdigest()}"
-    _tables.found[name] = stream
-    return {"name": name}
+    if id(data) not in _tables.names:
+        stream = _arrow_stream(data)
+        # Named by content: a browser swaps the rows of one name, and draws another name anew.
+        name = f"data-{hashlib.blake2b(stream, digest_size=16).hexdigest()}"
+        _tables.found[name] = stream
+        _tables.names[id(data)] = (data, name)
+    return {"name": _tables.names[id(data)][1]}
 
 
 alt.data_transformers.register(_NAME, _transform)
@@ -72,10 +76,10 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """The chart as Vega-Lite, unchecked, its `datasets` Arrow streams by name."""
     if alt.data_transformers.active != _NAME:
         alt.data_transformers.enable(_NAME)
-    _tables.found = {}
+    _tables.found, _tables.names = {}, {}
     try:
         # A chart of any kind has `to_dict`; their common base does not say so.
         spec: dict[str, Any] = cast(Any, chart).to_dict(validate=False)
         return spec | {"datasets": {**spec.get("datasets", {}), **_tables.found}}
     finally:
-        _tables.found = None
+        _tables.found, _tables.names = None, {}

@@ -9,7 +9,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 
+from explorer.charts import rows_apart
 from explorer.charts.rows_apart import specification
 
 ROWS = pd.DataFrame(
@@ -55,6 +57,18 @@ def test_a_table_is_named_by_what_it_holds_and_sent_once() -> None:
     assert len(layered["datasets"]) == 1
     other = ROWS.assign(whole=[1, 2, 4])  # control: one value differs
     assert len(specification(_chart(ROWS) + _chart(other))["datasets"]) == 2
+
+
+def test_layers_of_one_table_have_it_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    make = rows_apart._arrow_stream
+    monkeypatch.setattr(rows_apart, "_arrow_stream", lambda rows: (made.append(1), make(rows))[1])
+    other = ROWS.assign(whole=[1, 2, 4])
+    layered = alt.layer(_chart(ROWS), _chart(other), _chart(ROWS), _chart(other))
+    assert len(specification(layered)["datasets"]) == 2
+    assert len(made) == 2
+    specification(_chart(ROWS))  # control: another specification makes its own
+    assert len(made) == 3
 
 
 def test_charts_written_elsewhere_keep_altairs_way() -> None:

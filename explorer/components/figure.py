@@ -50,14 +50,15 @@ def _build(chart: Drawing, colours: Palette) -> dict[str, Any]:
     return spec
 
 
-_digests: dict[int, tuple[weakref.ref[pd.DataFrame], bytes]] = {}
+_digests: dict[int, tuple[Callable[[], Any], bytes]] = {}
 """By identity: what a table holds, for tables that are drawn again and again."""
 
 
 def _digest(rows: pd.DataFrame) -> bytes:
-    known = _digests.get(id(rows))
-    if known is not None and known[0]() is rows:
-        return known[1]
+    if id(rows) in _digests:
+        reference, digest = _digests[id(rows)]
+        if reference() is rows:
+            return digest
     try:
         values = hash_pandas_object(rows).to_numpy().tobytes()
     except TypeError:  # a column of lists

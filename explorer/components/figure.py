@@ -13,7 +13,7 @@ import pickle
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -60,7 +60,8 @@ def _digest(rows: pd.DataFrame) -> bytes:
         if reference() is rows:
             return digest
     try:
-        values = hash_pandas_object(rows).to_numpy().tobytes()
+        # The library looks this name up when it is asked for, so that types do not see it.
+        values = cast(Any, hash_pandas_object)(rows).to_numpy().tobytes()
     except TypeError:  # a column of lists
         values = pickle.dumps(rows)
     head = repr([(name, str(kind)) for name, kind in rows.dtypes.items()]).encode()

@@ -41,6 +41,11 @@ class Visit:
         found = re.search(r"(?:^|&)run=([^&]*)", self.query)
         return "" if found is None else found[1]
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether a newer run is offered that has not been asked for yet."""
+        return bool(self._open_it)
+
     async def visit(self, page: str, query: str) -> None:
         """Follow a link to a page."""
         message = BackMsg()

@@ -110,7 +110,7 @@ class _Room:
             await session.listen(number / self.mix.editors)
             n = 0
             while (now := time.perf_counter()) < end:
-                if session.offered_at is not None and session.run != NEWER:
+                if session.is_offered and session.run != NEWER:
                     await self._open_newer(session)
                 await session.edit(prompt_of(who, n))
                 n += 1
@@ -135,7 +135,7 @@ class _Room:
             end = await self._meet()
             await viewer.rest(_EVERY_S * number / self.mix.viewers)
             while (now := time.perf_counter()) < end:
-                if viewer.offered_at is not None and run is None:
+                if viewer.is_offered and run is None:
                     await self._open_newer(viewer)
                     run = NEWER
                 step += 1
@@ -161,7 +161,7 @@ class _Room:
         end = time.perf_counter() + _PATIENCE_S
         while visit.offered_at is None and await visit.hear_next(end):
             pass
-        if visit.offered_at is not None and visit.run != NEWER:
+        if visit.is_offered and visit.run != NEWER:
             await self._open_newer(visit)
         self.crowd.polls += visit.polls
         if visit.offered_at is None or self.published is None:

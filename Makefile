@@ -13,6 +13,7 @@ comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser,)
 PORT_FLAG := $(if $(PORT),--port $(PORT),)
+FIRST_HALF := tests/core tests/precompute tests/assets tests/fuzz
 DEMO_TOKENS := ␣come,␣together
 
 .PHONY: help install demo job app test soak check audit bench clean
@@ -40,8 +41,13 @@ demo: job  ## install, run the whole job on the bundled model, open the explorer
 app: $(STAMP)  ## open the explorer on the stores in runs/
 	$(BIN)/python -m explorer --store runs $(PORT_FLAG) $(BROWSER_FLAG)
 
+# Most tests use one core: the two halves go side by side, and the second's output follows the first's.
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+	@log=$$(mktemp); status=0; \
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(FIRST_HALF)) >"$$log" 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest $(FIRST_HALF) || status=1; \
+	wait $$second || status=1; \
+	cat "$$log"; rm -f "$$log"; exit $$status
 
 soak: $(STAMP)  ## the long tests whole: kills, fuzz, load, big corpora (over an hour)
 	SOAK=1 $(BIN)/python -m pytest -s --timeout 3600 tests/precompute/test_kills.py tests/precompute/test_big_corpora.py tests/fuzz tests/load

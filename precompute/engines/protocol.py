@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import pyarrow as pa
-
+from precompute.checkpoint import Tables
 from precompute.worker import Worker
 
-Tables = dict[str, pa.Table]
 ShardWork = Callable[[Worker, Any], Tables]
 """A function of a module (a cluster finds it by name), its task plain data."""
 

@@ -14,8 +14,9 @@ from typing import Any, Self
 
 from explorer.core.errors import CallError, ExplorerError
 from explorer.core.model import LanguageModel
+from precompute.checkpoint import Tables
 from precompute.config import JobConfig
-from precompute.engines.protocol import Ready, ShardWork, Tables
+from precompute.engines.protocol import Ready, ShardWork
 from precompute.worker import Worker, batch_tokens_on
 
 _TRIES = 3
@@ -116,9 +117,8 @@ class RayEngine:
                 **quiet,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise ExplorerError(
-                f"no Ray cluster at {address or 'this machine'} ({reason}); start one with: "
+                f"no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with: "
                 "RAY_AUTH_MODE=token ray start --head (the job needs the same RAY_AUTH_MODE), or leave "
                 "--ray-address out"
             ) from error

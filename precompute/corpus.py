@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from explorer.core.errors import CallError, CorpusError
+from precompute.cutting import CHARACTERS_A_SHARD, DOCUMENTS_A_SHARD
 
 _ENDINGS = (".txt", ".jsonl", ".parquet")
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -265,7 +266,9 @@ def survey(source: str, told: Callable[[int], object] = lambda n: None) -> Surve
 
 
 def shards(
-    source: str, max_documents: int = 2048, max_characters: int = 1 << 20
+    source: str,
+    max_documents: int = DOCUMENTS_A_SHARD,
+    max_characters: int = CHARACTERS_A_SHARD,
 ) -> Iterator[tuple[int, list[str]]]:
     """Consecutive documents as (first doc_id, texts); cut by count and size, so that a shard's
     bounds depend on the corpus alone."""

@@ -11,13 +11,14 @@ import torch
 from explorer.core.model import LanguageModel
 from explorer.core.model_blocks import Blocks
 from precompute.config import JobConfig
+from precompute.cutting import BATCH_TOKENS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def batch_tokens_on(device: str) -> int:
-    """Tokens in one forward pass: more on a GPU, where small batches waste it."""
-    return 65536 if device == "cuda" else 4096
+    """Tokens in one forward pass on this device, `cpu` or `cuda`."""
+    return BATCH_TOKENS[device]
 
 
 class Worker:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from precompute.cutting import NEURONS_A_SHARD, SHARDS_A_GROUP
 from precompute.estimates.shapes import n_weights
 from precompute.estimates.work import n_removals, store_rows
-from precompute.estimates.workload import NEURONS_A_SHARD, Habits, RunSize
+from precompute.estimates.workload import Habits, RunSize
 
 _LIBRARIES = 0.55e9
 """Bytes of a process that has loaded the libraries and no model."""
@@ -24,8 +25,6 @@ _KEPT_BACK = 1.3
 """Times what stages hold for a moment: the allocator does not give all of it back in between."""
 _CHUNK = 1 << 24
 """Scores that the stages which rank hold at a time."""
-SHARDS_A_GROUP = 64
-"""Shards of the reading pass that are joined into one on disk."""
 _PEAK = 36
 """Bytes of a peak on disk: neuron, rank, activation, document, position, mark."""
 _FLOAT = 4

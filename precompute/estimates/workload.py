@@ -13,14 +13,15 @@ from functools import cached_property
 
 from explorer.core.types import ModelShape
 from precompute.config import JobConfig, parse_explainers, parse_layers, parse_tasks
+from precompute.cutting import (
+    BATCH_TOKENS,
+    CHARACTERS_A_SHARD,
+    DOCUMENTS_A_SHARD,
+    NEURONS_A_SHARD,
+)
 
-NEURONS_A_SHARD = 32
-DOCUMENTS_A_SHARD = 2048
-CHARACTERS_A_SHARD = 1 << 20
-"""As the stages cut their work; a test holds these to them."""
 CHARACTERS_A_TOKEN = 4.2
 """Of English text in GPT-2's tokens, about; where the text is at hand it is measured instead."""
-BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
 @dataclass(frozen=True)

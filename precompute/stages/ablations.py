@@ -26,10 +26,10 @@ from explorer.core.ablation_effects import removal_effects
 from explorer.core.errors import UnsupportedModelError
 from explorer.core.types import HeadId, NeuronId
 from precompute.checkpoint import Tables
+from precompute.cutting import by_shard
 from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages import ablation_means
 from precompute.stages.kept_prompts import KeptPrompt, prompts_of
-from precompute.stages.prompts import NEURONS_A_SHARD
 from precompute.worker import Worker
 
 _DELTAS = ("delta_pre_activation", "delta_activation", "delta_probability")
@@ -150,8 +150,7 @@ def _shards(
     def kinds_of(neuron: NeuronId) -> tuple[str, ...]:
         return tuple(k for k in KINDS if k not in MEAN_KINDS or has_means(neuron))
 
-    for index, (kept, found) in enumerate(zip(prompts, heads, strict=True)):
-        neurons = studied[index * NEURONS_A_SHARD : (index + 1) * NEURONS_A_SHARD]
+    for neurons, kept, found in zip(by_shard(studied), prompts, heads, strict=True):
         yield _shard(neurons, kept, found, kinds_of)
 
 

@@ -16,9 +16,10 @@ from explorer.core.attribution import MIN_HEADS_FOR_2SD, Attribution, is_studied
 from explorer.core.model import Trace
 from explorer.core.types import HeadId, ModelShape, NeuronId
 from precompute.checkpoint import Tables
+from precompute.cutting import by_shard
 from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages.kept_prompts import KeptPrompt, batches, prompts_of
-from precompute.stages.prompts import NEURONS_A_SHARD, SPLITS
+from precompute.stages.prompts import SPLITS
 from precompute.worker import Worker
 
 
@@ -245,8 +246,9 @@ def run(job: Job, studied: list[StudiedNeuron], prompt_shards: list[Tables]) -> 
             ShardTask(
                 f"shard-{i:06d}", partial(HeadsTask, neurons, tables["prompts"]), len(neurons)
             )
-            for i, tables in enumerate(prompt_shards)
-            for neurons in [studied[i * NEURONS_A_SHARD : (i + 1) * NEURONS_A_SHARD]]
+            for i, (neurons, tables) in enumerate(
+                zip(by_shard(studied), prompt_shards, strict=True)
+            )
         )
         for made in job.checkpointed(folder, shard, tasks, progress.advance):
             results.append(made.tables)

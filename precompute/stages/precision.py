@@ -16,10 +16,10 @@ from explorer.core.accumulate import Peaks
 from explorer.core.types import HeadId
 from precompute.checkpoint import Tables
 from precompute.corpus import shards
+from precompute.cutting import by_shard
 from precompute.job import Job, StudiedNeuron
 from precompute.stages.heads import HeadsTask, attribute_prompts
 from precompute.stages.kept_prompts import KeptPrompt, prompts_of
-from precompute.stages.prompts import NEURONS_A_SHARD
 from precompute.stages.scan import ScanTask, best_documents
 from precompute.worker import DTYPES
 
@@ -124,8 +124,7 @@ def _prompts(
 def _sampled(
     studied: list[StudiedNeuron], prompts: list[Tables], step: int
 ) -> Iterator[tuple[HeadsTask, list[KeptPrompt]]]:
-    for i, tables in enumerate(prompts):
-        neurons = studied[i * NEURONS_A_SHARD : (i + 1) * NEURONS_A_SHARD]
+    for neurons, tables in zip(by_shard(studied), prompts, strict=True):
         task = HeadsTask(neurons, tables["prompts"])
         yield task, prompts_of(tables["prompts"])[::step]
 

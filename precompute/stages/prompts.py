@@ -16,12 +16,12 @@ from explorer.core.truncation import Truncation
 from explorer.core.types import NeuronId
 from precompute.checkpoint import Tables
 from precompute.corpus import shards
+from precompute.cutting import by_shard
 from precompute.job import Job, ShardTask, StudiedNeuron
 from precompute.stages.scan import ScanResult
 from precompute.stages.truncating import Candidate, SplitQueue, SuffixRunner, keep_prompts
 from precompute.worker import Worker
 
-NEURONS_A_SHARD = 32
 SPLITS = ("train", "test")
 
 Place = tuple[int, int]
@@ -190,25 +190,17 @@ def run(job: Job, studied: list[StudiedNeuron], scan: ScanResult) -> list[Tables
     results: list[Tables] = []
     windows: list[WindowTokens] = []
 
-    def task(first: int) -> PromptsTask:
+    def task(rows: list[int]) -> PromptsTask:
         # The text is read once more only where a shard is missing.
         if not windows:
             windows.append(WindowTokens(job, scan))
-        neurons = [n.id for n in studied[first : first + NEURONS_A_SHARD]]
-        found = [
-            {split: windows[0].candidates(first + i, split) for split in SPLITS}
-            for i in range(len(neurons))
-        ]
-        return PromptsTask(neurons, found)
+        found = [{split: windows[0].candidates(row, split) for split in SPLITS} for row in rows]
+        return PromptsTask([studied[row].id for row in rows], found)
 
     with job.display.stage("prompts", len(studied)) as progress:
         tasks = (
-            ShardTask(
-                f"neurons-{first:06d}",
-                partial(task, first),
-                len(studied[first : first + NEURONS_A_SHARD]),
-            )
-            for first in range(0, len(studied), NEURONS_A_SHARD)
+            ShardTask(f"neurons-{rows[0]:06d}", partial(task, rows), len(rows))
+            for rows in by_shard(range(len(studied)))
         )
         for made in job.checkpointed(folder, shard, tasks, progress.advance):
             results.append(made.tables)

@@ -22,6 +22,7 @@ from explorer.core.model import LanguageModel
 from explorer.core.types import NeuronId
 from precompute.checkpoint import ShardFolder, Tables
 from precompute.corpus import shards
+from precompute.cutting import SHARDS_A_GROUP
 from precompute.job import Job, Shard, ShardTask, SplitSource, StudiedNeuron
 from precompute.worker import Worker
 
@@ -182,8 +183,6 @@ def _peaks_of(table: pa.Table, n_neurons: int) -> Peaks:
     return Peaks(activation, doc_id, position, mark)
 
 
-SHARDS_A_GROUP = 64
-"""Shards that are merged into one on disk once all are there."""
 _GROUP = "group-"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from explorer.core.store import Store
-from precompute.estimates.workload import BATCH_TOKENS
+from precompute.cutting import BATCH_TOKENS
 from tests.benchmarks.baseline import Prompt, prompts_of, texts_of
 from tests.benchmarks.measure import Row
 from tests.benchmarks.model_speed import bare

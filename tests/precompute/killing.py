@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from precompute import corpus, prepare, publish
+from precompute import corpus, cutting, prepare, publish
 from precompute.__main__ import main
 from precompute.checkpoint import ShardFolder
 from precompute.stages import (
@@ -41,8 +41,7 @@ KILLS_A_STORE = 4
 def _in_small_shards() -> None:
     corpus.shards.__defaults__ = (2, 1 << 20)
     scan.SHARDS_A_GROUP = 3
-    for module in (prompts, heads, ablations):
-        module.NEURONS_A_SHARD = 1  # type: ignore[attr-defined]
+    cutting.NEURONS_A_SHARD = 1
 
 
 class _Job:
@@ -136,5 +135,7 @@ if __name__ == "__main__":
     words = sys.argv[4:]
     prepare.load_model(words[words.index("--model") + 1], "auto")
     # Loaded before the first fork, like all else.
-    assert all((channels, explanations, neurons, precision, publish, tasks))
+    assert all(
+        (ablations, channels, explanations, heads, neurons, precision, prompts, publish, tasks)
+    )
     run(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), words)

@@ -160,8 +160,7 @@ def test_without_prompts_the_tables_are_there_and_empty(
 
 
 def one_neuron_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("prompts", "heads", "ablations"):
-        monkeypatch.setattr(f"precompute.stages.{module}.NEURONS_A_SHARD", 1)
+    monkeypatch.setattr("precompute.cutting.NEURONS_A_SHARD", 1)
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:

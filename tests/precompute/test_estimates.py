@@ -273,8 +273,8 @@ def test_shards_are_cut_as_the_stages_cut_them() -> None:
     import inspect
 
     from precompute.corpus import shards
+    from precompute.cutting import NEURONS_A_SHARD
     from precompute.estimates import room, workload
-    from precompute.stages.prompts import NEURONS_A_SHARD
     from precompute.stages.scan import SHARDS_A_GROUP
     from precompute.worker import batch_tokens_on
 

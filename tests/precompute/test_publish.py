@@ -20,9 +20,8 @@ from tokenizers import Tokenizer
 from explorer.core.runs import list_runs
 from explorer.core.schema import SCHEMA_VERSION
 from explorer.core.store import Store
-from precompute import publish
+from precompute import cutting, publish
 from precompute.config import JobConfig
-from precompute.stages import ablations, heads, prompts
 from tests.precompute.calling import QUICK, Outcome, call, manifest, stores, tables
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -183,8 +182,7 @@ def test_prompt_ids_hold_over_any_number_of_shards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Four neurons in four shards: what hangs on a prompt still hangs on the same one."""
-    for stage in (prompts, heads, ablations):
-        monkeypatch.setattr(stage, "NEURONS_A_SHARD", 1)
+    monkeypatch.setattr(cutting, "NEURONS_A_SHARD", 1)
     found, whole = tables(call(*quick_call, "--out", tmp_path).store), tables(quick_run.store)
     assert [row[0] for row in found["prompts"]] == list(range(len(whole["prompts"])))
     for name in ("prompts", "truncation_curves", "head_attributions", "head_attention"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from explorer.core.errors import CallError, ExplorerError
+from explorer.core.errors import CallError, ExplorerError, first_line
 from explorer.core.plain_text import one_line
 from precompute.arguments import config_from
 from precompute.commands import COMMANDS
@@ -137,7 +137,7 @@ def _stopped(as_json: bool) -> int:
 
 def _outside_reason(error: OSError | duckdb.Error) -> str:
     """One line about a disk or folder that failed, ending with what to do."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    reason = first_line(error, 300)
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if is_full or os.strerror(errno.ENOSPC) in reason:  # DuckDB has no class of its own for it
         return "the disk is full; free some space, and the same command continues"

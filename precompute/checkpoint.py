@@ -23,7 +23,8 @@ from explorer.core.errors import ExplorerError
 
 Tables = dict[str, pa.Table]
 
-_KEY_FILE = "key.json"
+KEY_FILE = "key.json"
+"""In a shard folder: what its key is made of, in words."""
 RUN_FILE = "run.json"
 """In a work folder: the name and options of the run that worked there last."""
 
@@ -44,6 +45,29 @@ def _write(path: Path, raw: bytes) -> None:
     unfinished.replace(path)
 
 
+def shard_notes(folder: Path) -> list[Path]:
+    """The notes of the shards that lie in a stage's folder, whole or not, by name."""
+    return [path for path in sorted(folder.glob("*.json")) if path.name != KEY_FILE]
+
+
+def is_whole(note: Path) -> bool:
+    """Whether a shard's tables have the checksums that its note gives; nothing is held in memory."""
+    try:
+        sums: dict[str, str] = json.loads(note.read_text())
+        return all(_sha256(_table_file(note, table)) == sums[table] for table in sums)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def _table_file(note: Path, table: str) -> Path:
+    return note.with_name(f"{note.stem}.{table}.arrow")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 class ShardFolder:
     """The shards of one stage under one key. Counts what was found instead of computed."""
 
@@ -56,9 +80,9 @@ class ShardFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.n_reused = 0
         self.n_corrupt = 0
-        if shaped_by is not None and not (self.path / _KEY_FILE).is_file():
+        if shaped_by is not None and not (self.path / KEY_FILE).is_file():
             words = json.dumps(shaped_by, sort_keys=True, default=str, ensure_ascii=True)
-            _write(self.path / _KEY_FILE, words.encode())
+            _write(self.path / KEY_FILE, words.encode())
 
     def load(self, name: str) -> Tables | None:
         """The shard's tables; None where it is missing or does not verify."""
@@ -69,7 +93,7 @@ class ShardFolder:
             sums: dict[str, str] = json.loads(note.read_text())
             tables: Tables = {}
             for table, expected in sums.items():
-                raw = (self.path / f"{name}.{table}.arrow").read_bytes()
+                raw = _table_file(note, table).read_bytes()
                 if hashlib.sha256(raw).hexdigest() != expected:
                     raise ValueError(f"checksum of {table}")
                 tables[table] = pa.ipc.open_file(pa.BufferReader(raw)).read_all()
@@ -107,7 +131,7 @@ def differences(work: Path, stage: str, shaped_by: Mapping[str, Any]) -> list[st
     its folders; empty where there is none."""
     wanted = json.loads(json.dumps(shaped_by, sort_keys=True, default=str))
     found: list[list[str]] = []
-    for note in work.glob(f"{stage}-*/{_KEY_FILE}"):
+    for note in work.glob(f"{stage}-*/{KEY_FILE}"):
         if re.fullmatch(r"[0-9a-f]{16}", note.parent.name.removeprefix(f"{stage}-")) is None:
             continue  # another stage whose name begins alike
         try:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from explorer.core.errors import CallError, CorpusError
+from explorer.core.errors import CallError, CorpusError, first_line
 from precompute.cutting import CHARACTERS_A_SHARD, DOCUMENTS_A_SHARD
 
 _ENDINGS = (".txt", ".jsonl", ".parquet")
@@ -199,7 +199,7 @@ def _hub_documents(name: str) -> Iterator[Document]:
             f"no file and no hub data set called {name}; give a file or a hub data set name"
         ) from error
     except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error, 200)
         raise CorpusError(
             f"no file and no reachable hub data set called {name} ({reason}); check the name and the "
             "network, or give a local file"

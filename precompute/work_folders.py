@@ -7,7 +7,6 @@ the job puts there; links are never followed.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from precompute.checkpoint import RUN_FILE
+from precompute.checkpoint import KEY_FILE, RUN_FILE, is_whole, shard_notes
 from precompute.stage_clock import SECONDS_FILE, read_seconds
 
 ENDING = ".partial"
@@ -116,21 +115,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_whole(note: Path) -> bool:
-    """Whether a shard's tables have the checksums that its note gives."""
-    sums = _read_json(note)
-    if sums is None:
-        return False
-    try:
-        for table, expected in sums.items():
-            with note.with_name(f"{note.stem}.{table}.arrow").open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
-                    return False
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def sizes(folder: Path) -> Iterator[tuple[int, float]]:
     """Bytes on record and time of change of everything in a folder; links count as themselves."""
     for base, folders, files in os.walk(folder):
@@ -143,11 +127,11 @@ def sizes(folder: Path) -> Iterator[tuple[int, float]]:
 
 
 def _stage(folder: Path, stage: str, with_checksums: bool) -> StageWork:
-    notes = [path for path in sorted(folder.glob("*.json")) if path.name != "key.json"]
-    whole = sum(_is_whole(note) for note in notes) if with_checksums else len(notes)
+    notes = shard_notes(folder)
+    whole = sum(is_whole(note) for note in notes) if with_checksums else len(notes)
     return StageWork(
         stage, folder.name, whole, len(notes) - whole, sum(size for size, _ in sizes(folder)),
-        _read_json(folder / "key.json"),
+        _read_json(folder / KEY_FILE),
     )  # fmt: skip
 
 

@@ -27,3 +27,8 @@ class CorpusError(ExplorerError):
 
 class CallError(ExplorerError):
     """A mistake in the call of the command line (exit status 2)."""
+
+
+def first_line(error: BaseException, longest: int) -> str:
+    """What an error says, in one line of at most so many characters; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]

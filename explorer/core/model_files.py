@@ -11,7 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explorer.core.errors import ExplorerError, ModelNotFoundError, UnsupportedModelError
+from explorer.core.errors import (
+    ExplorerError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+    first_line,
+)
 from explorer.core.halving import is_out_of_memory
 from explorer.core.model_safety import check_folder
 
@@ -72,12 +77,9 @@ def find_folder(source: str) -> tuple[Path, str | None]:
     try:
         found = Path(snapshot_download(source, allow_patterns=_HUB_PATTERNS))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        reason = (
-            str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        )
         raise ModelNotFoundError(
-            f"no folder and no reachable hub model called {source} ({reason}); check the name and the "
-            "network, or give --model a local folder"
+            f"no folder and no reachable hub model called {source} ({first_line(error, 200)}); check the "
+            "name and the network, or give --model a local folder"
         ) from error
     return found, found.name
 
@@ -117,7 +119,7 @@ def unsupported(source: str, error: BaseException) -> ExplorerError:
         return ExplorerError(
             f"not enough memory to load {source}; use a machine or GPU with more, or a smaller model"
         )
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
+    reason = first_line(error, 240)
     return UnsupportedModelError(
         f"{source} cannot be loaded as a causal language model ({reason}); give --model a "
         "Hugging Face folder of a GPT-2 or GPT-NeoX model with config.json, safetensors and "

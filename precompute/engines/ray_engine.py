@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from explorer.core.errors import CallError, ExplorerError
+from explorer.core.errors import CallError, ExplorerError, first_line
 from explorer.core.model import LanguageModel
 from precompute.checkpoint import Tables
 from precompute.config import JobConfig
@@ -22,6 +22,8 @@ from precompute.worker import Worker, batch_tokens_on
 _TRIES = 3
 """How often a shard whose worker dies is given to another: a shard may be what kills it."""
 _PATIENCE_S = 10.0
+_LONGEST = 300
+"""Characters of an error of the cluster that are shown."""
 _LOCAL_STORE_BYTES = 256 << 20
 """Shared memory of a cluster that is started here: shards are small."""
 
@@ -117,8 +119,9 @@ class RayEngine:
                 **quiet,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
+            where, why = address or "this machine", first_line(error, _LONGEST)
             raise ExplorerError(
-                f"no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with: "
+                f"no Ray cluster at {where} ({why}); start one with: "
                 "RAY_AUTH_MODE=token ray start --head (the job needs the same RAY_AUTH_MODE), or leave "
                 "--ray-address out"
             ) from error
@@ -139,11 +142,11 @@ class RayEngine:
         except RayActorError as error:
             raise ExplorerError(
                 f"a worker was lost {_TRIES + 1} times over one shard, or could not start "
-                f"({_first_line(error)}); give workers more memory, or fewer --workers"
+                f"({first_line(error, _LONGEST)}); give workers more memory, or fewer --workers"
             ) from error
         except RayError as error:
             raise ExplorerError(
-                f"the cluster failed ({_first_line(error)}); mend it, and the same command continues"
+                f"the cluster failed ({first_line(error, _LONGEST)}); mend it, and the same command continues"
             ) from error
         return Ready(ticket, tables, n_halved, False)
 
@@ -177,16 +180,16 @@ def _check_answers(address: str) -> None:
         raise ConnectionError(f"nothing answers there: {error.strerror or error}") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
 def _cause(error: Any) -> BaseException:
     """What a worker's function raised: one of our own errors as it is, else a line about it."""
     cause = error.cause
     if isinstance(cause, ExplorerError):
         return cause
-    reason = _first_line(cause) if isinstance(cause, BaseException) else _first_line(error)
+    reason = (
+        first_line(cause, _LONGEST)
+        if isinstance(cause, BaseException)
+        else first_line(error, _LONGEST)
+    )
     return ExplorerError(
         f"a worker failed ({type(cause).__name__}: {reason}); its log is on its machine under "
         "/tmp/ray/session_latest/logs"

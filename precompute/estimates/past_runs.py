@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from explorer.core.errors import CallError, StoreError
+from explorer.core.errors import CallError, StoreError, first_line
 from explorer.core.store import Store
 from explorer.core.types import ActiveRule, ModelShape, NeuronId
 from precompute.config import JobConfig
@@ -148,7 +148,7 @@ def past_runs(folder: Path, most: int = _MOST_RUNS) -> tuple[list[PastRun], list
         try:
             run = read_run(path)
         except (StoreError, CallError, KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            reason = first_line(error, 160)
             left_out.append(f"{path.name}: {reason}")
             continue
         if run is None:

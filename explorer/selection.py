@@ -15,6 +15,7 @@ from typing import Any
 
 import streamlit as st
 
+from explorer import address
 from explorer.core.types import ABLATION_KINDS, SPACE_MARK, HeadId, NeuronId
 
 _KEY = "selection"
@@ -230,8 +231,9 @@ def parse(query: Mapping[str, Any]) -> tuple[Selection, tuple[str, ...]]:
 
 def linked() -> dict[str, Any]:
     """The URL's parameters as `parse` takes them: of a repeated `run` the first, the rest `others`."""
-    query: dict[str, Any] = st.query_params.to_dict()
-    runs = st.query_params.get_all("run")
+    shown = address.query()
+    query: dict[str, Any] = {name: values[-1] for name, values in shown.items() if values}
+    runs = shown.get("run", [])
     if len(runs) > 1:
         query |= {"run": runs[0], "others": tuple(runs[1:])}
     return query
@@ -271,10 +273,11 @@ def query_of(selection: Selection, names: tuple[str, ...]) -> dict[str, str | li
 
 def show_in_url(selection: Selection, names: tuple[str, ...]) -> None:
     """Write the page's own parameters (`names`) to the URL, so that it can be copied."""
-    query = query_of(selection, names)
-    shown = {name: st.query_params.get_all(name) for name in st.query_params}
-    if shown != {name: [v] if isinstance(v, str) else v for name, v in query.items()}:
-        st.query_params.from_dict(query)
+    address.write(_listed(query_of(selection, names)))
+
+
+def _listed(query: Mapping[str, str | list[str]]) -> address.Query:
+    return {name: [value] if isinstance(value, str) else value for name, value in query.items()}
 
 
 def choose(**changes: Any) -> Selection:
@@ -289,11 +292,9 @@ def choose(**changes: Any) -> Selection:
         others = tuple(run for run in swapped if run is not None and run != selection.run)
         selection = replace(selection, others=others or None)
     st.session_state[_KEY] = selection
-    compares = "others" in changes or len(st.query_params.get_all("run")) > 1
-    query = query_of(selection, (*changes, "run", "others") if compares else tuple(changes))
-    for name in {*changes, "run"} if compares else changes:
-        if name in query:
-            st.query_params[name] = query[name]
-        else:
-            st.query_params.pop(name, None)
+    shown = address.query()
+    compares = "others" in changes or len(shown.get("run", [])) > 1
+    names = (*changes, "run", "others") if compares else tuple(changes)
+    kept = {name: values for name, values in shown.items() if name not in names}
+    address.write(kept | _listed(query_of(selection, names)))
     return selection

@@ -18,13 +18,15 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
+from explorer import address
+
 _KEY = "page_data"
 
 
 def page_link_url() -> str:
     """The full link to the view that is on screen."""
     base = (st.context.url or "").split("?")[0]
-    query = urlencode({name: st.query_params.get_all(name) for name in st.query_params}, doseq=True)
+    query = urlencode(address.query(), doseq=True)
     return f"{base}?{query}" if query else base
 
 

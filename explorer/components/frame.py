@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from explorer import selection
+from explorer import address, selection
 from explorer.components import chips, export
 from explorer.components.copy_link import copy_link
 from explorer.components.copy_python import copy_python
@@ -165,6 +165,7 @@ def page(
     selection; stops the page where there is no run at all.
     """
     apply_style()
+    address.at_page(step)
     names = tuple(dict.fromkeys(("run", *names)))
     runs, arrived = current_runs(), selection.is_new()
     if not runs.runs:

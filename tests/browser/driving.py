@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
@@ -102,6 +103,20 @@ class Console:
             self.errors.append(message.text)
 
 
+def query(page: Page) -> dict[str, str]:
+    """What the page's link says, by name."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def in_link(page: Page, name: str, value: str) -> None:
+    """Wait until the page's link says this."""
+    page.wait_for_function(
+        "([name, value]) => new URLSearchParams(location.search).get(name) === value",
+        arg=[name, value],
+        timeout=SLOW_MS,
+    )
+
+
 def heading(page: Page, words: str) -> None:
     """Wait until the page's question holds these words."""
     page.locator("h1", has_text=words).first.wait_for(timeout=SLOW_MS)
@@ -109,6 +124,21 @@ def heading(page: Page, words: str) -> None:
 
 def wait_for_model(page: Page) -> None:
     page.get_by_role("status").filter(has_text="ready").first.wait_for(timeout=SLOW_MS)
+
+
+def at_rest(page: Page, longer_than_ms: int = 400) -> None:
+    """Wait until no script of the page has run for a while: what it shows is then its last word."""
+    page.wait_for_function(
+        """(ms) => {
+          const app = document.querySelector('[data-testid="stApp"]');
+          if (app?.dataset.testScriptState !== 'notRunning') { delete window.ntRest; return false; }
+          window.ntRest ??= performance.now();
+          return performance.now() - window.ntRest > ms;
+        }""",
+        arg=longer_than_ms,
+        timeout=SLOW_MS,
+    )
+    page.evaluate("() => { delete window.ntRest; }")
 
 
 def strip_shows(page: Page, text: str) -> None:

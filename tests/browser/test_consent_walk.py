@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.driving import DEMO, Console, served, wait_for_model
+from tests.browser.driving import DEMO, Console, at_rest, served, wait_for_model
 
 pytestmark = pytest.mark.browser
 LINK = "neuron=L4N415&text=They did not"
@@ -38,6 +38,7 @@ def test_one_click_loads_it_for_all(page: Page, browser: Browser, theirs: str) -
     ask = page.get_by_role("button", name="Load this model")
     ready = page.get_by_role("status").filter(has_text="ready")
     expect(ask.or_(ready).first).to_be_visible()
+    at_rest(page)
     if ask.count():
         expect(page.locator(".nt-consent")).to_contain_text("their model")
         ask.click()
@@ -47,6 +48,6 @@ def test_one_click_loads_it_for_all(page: Page, browser: Browser, theirs: str) -
     other.set_default_timeout(60_000)
     other.goto(f"{theirs}/flow?{LINK}")
     wait_for_model(other)
-    assert other.get_by_role("button", name="Load this model").count() == 0
+    expect(other.get_by_role("button", name="Load this model")).to_have_count(0)
     other.close()
     assert console.errors == []

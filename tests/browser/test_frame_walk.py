@@ -6,7 +6,6 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -14,7 +13,15 @@ from playwright.sync_api import Browser, Page, expect
 from explorer.core.store import Store
 from explorer.core.types import NeuronId
 from explorer.resources.notes_file import read_notes
-from tests.browser.driving import Console, heading, strip_shows, wait_for_model
+from tests.browser.driving import (
+    Console,
+    at_rest,
+    heading,
+    in_link,
+    query,
+    strip_shows,
+    wait_for_model,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -30,22 +37,11 @@ def view(browser: Browser) -> Iterator[Page]:
     found.close()
 
 
-def query(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def wait_for(page: Page, name: str, value: str) -> None:
-    page.wait_for_function(
-        "([name, value]) => new URLSearchParams(location.search).get(name) === value",
-        arg=[name, value],
-    )
-
-
 def settled(page: Page, words: str = "") -> None:
     """Wait until the page's question is there, and its keys are heard."""
     heading(page, words)
     page.wait_for_function("() => !!window.ntKeyListener")
-    page.wait_for_timeout(300)
+    at_rest(page)
 
 
 def test_the_first_minute_leads_to_live_and_stays_hidden(view: Page, address: str) -> None:
@@ -55,16 +51,16 @@ def test_the_first_minute_leads_to_live_and_stays_hidden(view: Page, address: st
         view.get_by_text(f"First minute, {number} of 4.").wait_for()
         view.locator(".st-key-nt-guide-go button").click()
     view.get_by_text("First minute, 4 of 4.").wait_for()
-    assert urlsplit(view.url).path.endswith("/live")
-    assert view.locator('[data-testid="stBaseButton-primary"]').count() == 1
-    assert re.search(r"Switch L\d H\d off", view.locator(".st-key-nt-guide").inner_text())
+    expect(view).to_have_url(re.compile(r"/live(\?|$)"))
+    expect(view.locator('[data-testid="stBaseButton-primary"]')).to_have_count(1)
+    expect(view.locator(".st-key-nt-guide")).to_contain_text(re.compile(r"Switch L\d H\d off"))
     view.locator(".st-key-nt-guide-go button").click()
-    wait_for(view, "guide", "0")
+    in_link(view, "guide", "0")
     expect(view.get_by_text("First minute")).to_have_count(0)
     view.get_by_role("link", name="Neuron", exact=True).first.click()
     view.locator(".st-key-neuron-before").wait_for()
     settled(view)
-    assert view.get_by_text("First minute").count() == 0
+    expect(view.get_by_text("First minute")).to_have_count(0)
     view.keyboard.press("?")
     view.get_by_role("button", name="Show the guide").click()
     view.get_by_text("First minute, 2 of 4.").wait_for()
@@ -88,9 +84,9 @@ def test_keys_step_search_and_help(view: Page, address: str, demo_runs: Path) ->
     view.goto(f"{address}/map?neuron={first}")
     settled(view, "Which heads")
     view.keyboard.press("j")
-    wait_for(view, "neuron", second)
+    in_link(view, "neuron", second)
     view.keyboard.press("k")
-    wait_for(view, "neuron", first)
+    in_link(view, "neuron", first)
     head = query(view).get("head")
     view.keyboard.press("h")
     view.wait_for_function("head => !location.search.includes('head=' + head)", arg=head)
@@ -114,7 +110,7 @@ def test_a_key_moves_live_to_the_next_prompt(view: Page, address: str) -> None:
     view.wait_for_function("p => !location.search.includes('prompt=' + p)", arg=before)
     expect(field).not_to_have_value(shown)
     view.keyboard.press("p")
-    wait_for(view, "prompt", before)
+    in_link(view, "prompt", before)
 
 
 def test_python_is_that_of_the_prompt_being_edited(browser: Browser, address: str) -> None:
@@ -170,7 +166,6 @@ def test_no_page_is_wider_than_the_screen(
     for name in PAGES:
         page.goto(f"{address}/{name}")
         settled(page)
-        page.wait_for_timeout(400)
         widths = page.evaluate(
             "() => { const m = document.querySelector('.stMain'); return [m.scrollWidth, m.clientWidth]; }"
         )
@@ -192,4 +187,4 @@ def test_presentation_is_larger_and_fits(view: Page, address: str) -> None:
         overflow = view.evaluate("document.querySelector('.stMain').scrollWidth - innerWidth")
         assert overflow <= 0
     assert sizes[1] / sizes[0] == pytest.approx(1.3, abs=0.05)
-    assert view.get_by_text("First minute").count() == 0
+    expect(view.get_by_text("First minute")).to_have_count(0)

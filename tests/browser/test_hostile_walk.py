@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
 from explorer.core.store import Store
-from tests.browser.driving import SLOW_MS, Console, served
+from tests.browser.driving import SLOW_MS, Console, at_rest, served
 from tests.explorer.hostile_store import EVIL, IMG, write_hostile_store
 
 pytestmark = pytest.mark.browser
@@ -114,8 +114,7 @@ def test_every_page_shows_hostile_texts_and_none_runs(
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(f"{hostile}/{pages[name]}")
     page.locator("h1").first.wait_for()
-    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
-    page.wait_for_timeout(500)
+    at_rest(page)
     for part in page.locator("details:not([open]) > summary").all():
         part.click()
     words = _text(page)
@@ -124,7 +123,7 @@ def test_every_page_shows_hostile_texts_and_none_runs(
     assert _harm(page) == []
     assert (dialogs, asked) == ([], [])
     assert not [e for e in console.errors if "evil" in e or "Content Security" in e]
-    assert page.locator('[data-testid="stException"]').count() == 0
+    expect(page.locator('[data-testid="stException"]')).to_have_count(0)
     # The control: on this very page, what was shown would run if it were markup.
     page.evaluate("(evil) => document.body.insertAdjacentHTML('beforeend', evil)", EVIL)
     page.wait_for_function("() => window.evil !== undefined")
@@ -136,7 +135,7 @@ def test_menus_and_pickers_too(browser: Browser, hostile: str, pages: dict[str, 
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(SLOW_MS)
     page.goto(f"{hostile}/{pages['neuron']}")
-    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    at_rest(page)
     page.get_by_role("combobox", name="Run").click()
     expect(page.get_by_role("option").first).to_be_visible()
     page.keyboard.press("Escape")
@@ -159,7 +158,7 @@ def test_the_exported_page_too(
     page = browser.new_page(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     page.set_default_timeout(SLOW_MS)
     page.goto(f"{hostile}/{pages[name]}")
-    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    at_rest(page)
     page.locator("[data-testid=stVegaLiteChart] svg").first.wait_for()
     page.get_by_role("button", name="Export", exact=True).click()
     with page.expect_download() as download:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.driving import Console, heading, strip_shows, wait_for_model
+from tests.browser.driving import (
+    Console,
+    at_rest,
+    heading,
+    in_link,
+    query,
+    strip_shows,
+    wait_for_model,
+)
 
 pytestmark = pytest.mark.browser
 
 MARY = "When Mary and John went to the shop, John gave a book to"
-
-
-def query(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def click_head(page: Page, head: str) -> None:
@@ -43,14 +46,16 @@ def test_three_heads_away_and_the_word_changes(page: Page, address: str) -> None
     page.goto(f"{address}/live?neuron=L5N612&token=␣Mary&text={MARY}")
     wait_for_model(page)
     strip_shows(page, MARY)
-    assert "99.8 %" in numbers(page) and "→" not in numbers(page)
+    expect(page.locator(".nt-live-numbers")).to_contain_text("99.8 %")
+    at_rest(page)
+    assert "→" not in numbers(page)
     for n, head in enumerate(("L3 H0", "L5 H3", "L5 H5"), start=1):
         click_head(page, head)
         off(page, *("L3 H0", "L5 H3", "L5 H5")[:n])
     expect(page.locator(".nt-live-numbers")).to_contain_text("12.0 %")
     expect(page.get_by_text("Contributions alone predict")).to_be_visible()
     expect(page.locator(".st-key-nt-figure-live-next")).to_contain_text("John")
-    assert "Where L5 H5 looks" in page.locator(".st-key-live-attention").inner_text()
+    expect(page.locator(".st-key-live-attention")).to_contain_text("Where L5 H5 looks")
     # The same head again switches it on; Escape on the strip switches on all.
     click_head(page, "L5 H5")
     off(page, "L3 H0", "L5 H3")
@@ -71,6 +76,7 @@ def test_two_prompts_and_their_difference(page: Page, address: str, browser: Bro
     second = page.get_by_label("Prompt B", exact=True)
     second.fill("They had not")
     strip_shows(page, "They had not")
+    at_rest(page)
     heading_words = page.locator("[class*='st-key-nt-figure-live'] h2").all_inner_texts()
     assert [w for w in heading_words if w.startswith("B − A")] == [
         "B − A · Heads", "B − A · All parts", "B − A · What comes next"]  # fmt: skip
@@ -78,12 +84,14 @@ def test_two_prompts_and_their_difference(page: Page, address: str, browser: Bro
     off(page, "L2 H3")
     table = page.locator(".nt-live-two")
     expect(table).to_contain_text("B − A")
+    at_rest(page)
     before = table.inner_text()
     page.get_by_role("button", name="Swap").click()
-    page.wait_for_function("new URL(location).searchParams.get('text') === 'They had not'")
+    in_link(page, "text", "They had not")
     strip_shows(page, "They had not")
     expect(table).not_to_have_text(before, use_inner_text=True)
-    assert query(page)["text2"] == "They did not"
+    in_link(page, "text2", "They did not")
+    at_rest(page)
     # Another browser shows the same from the link alone.
     link, shown = page.url, table.inner_text()
     other = browser.new_page(viewport={"width": 1366, "height": 768})
@@ -109,6 +117,7 @@ def test_an_example_opens_and_a_surprise_is_another_prompt(page: Page, address: 
     page.get_by_role("button", name="Surprise me").click()
     page.wait_for_function("location.search.includes('prompt=')")
     off(page)
+    at_rest(page)
     assert "text" not in query(page)
 
 
@@ -119,4 +128,5 @@ def test_hostile_second_prompt_is_shown_as_text(page: Page, address: str) -> Non
     page.get_by_label("Prompt B", exact=True).fill(evil)
     strip_shows(page, evil)
     expect(page.locator(".st-key-live-attention")).to_contain_text("cript")
+    at_rest(page)
     assert page.evaluate("window.evil") is None

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Dialog, Page, Route
 
 from explorer.charts.style import DARK, LIGHT
 from explorer.core.store import Store
-from tests.browser.driving import Console, heading, served
+from tests.browser.driving import Console, at_rest, heading, served
 from tests.explorer.page_reader import neurons_with
 from tests.explorer.seeded import write_seeded_store
 
@@ -43,7 +43,7 @@ def pair(hostile_runs: Path) -> tuple[str, str]:
 
 def _take(page: Page, folder: Path) -> Path:
     """Click the page's way to its file, once the page is whole: a menu closes when it is redrawn."""
-    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    at_rest(page)
     page.locator("[data-testid=stVegaLiteChart] svg").first.wait_for()
     page.get_by_role("button", name="Export", exact=True).click()
     with page.expect_download() as download:

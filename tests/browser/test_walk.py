@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driving import Console, heading, strip_shows, wait_for_model
+from tests.browser.driving import (
+    Console,
+    at_rest,
+    heading,
+    in_link,
+    query,
+    strip_shows,
+    wait_for_model,
+)
 
 pytestmark = pytest.mark.browser
-
-
-def query(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def search(page: Page, address: str, words: str) -> None:
@@ -28,16 +31,17 @@ def search(page: Page, address: str, words: str) -> None:
 def test_first_walk(page: Page, address: str) -> None:
     console = Console(page)
     search(page, address, "come")
-    page.wait_for_function("location.search.includes('token=')")
-    assert query(page)["token"] == "␣come"
+    in_link(page, "token", "␣come")
 
     page.get_by_role("link", name=re.compile("^2 Neuron")).click()
     heading(page, "neuron")
+    at_rest(page)
     neuron = query(page)["neuron"]
     assert re.fullmatch(r"L[45]N\d+", neuron)
 
     page.get_by_role("link", name=re.compile("^Meet head")).click()
     heading(page, "switch on")
+    at_rest(page)
     assert query(page)["neuron"] == neuron
     assert re.fullmatch(r"L[0-5]H[0-7]", query(page)["head"])
 
@@ -47,6 +51,7 @@ def test_first_walk(page: Page, address: str) -> None:
     prompt = page.get_by_label("Prompt: edit it, everything below follows", exact=True)
     prompt.fill("They asked the old man if he would")
     strip_shows(page, "They asked the old man if he would")
+    at_rest(page)
     before = page.locator(".nt-live-numbers").inner_text()
     assert "rank" in before
     prompt.press("End")
@@ -57,7 +62,7 @@ def test_first_walk(page: Page, address: str) -> None:
     page.reload()
     heading(page, "What switches on the")
     strip_shows(page, "They asked the old man if he would kindly")
-    assert query(page)["neuron"] == neuron
+    in_link(page, "neuron", neuron)
     assert console.errors == []
 
 
@@ -70,7 +75,7 @@ def test_typing_never_shows_another_prompt(page: Page, address: str) -> None:
     text = " went down to the river and did not"
     page.keyboard.type(text, delay=80)
     strip_shows(page, "She" + text)
-    assert field.input_value() == "She" + text
+    expect(field).to_have_value("She" + text)
     tokens = page.locator("#strip .token .box").all_inner_texts()
     assert "".join(tokens).replace("␣", " ") == "She" + text
 
@@ -89,4 +94,5 @@ def test_hostile_text_is_shown_as_text(page: Page, address: str) -> None:
     wait_for_model(page)
     page.get_by_label("Prompt: edit it, everything below follows", exact=True).fill(evil)
     strip_shows(page, evil)
+    at_rest(page)
     assert page.evaluate("window.evil") is None

@@ -37,9 +37,13 @@ def _went_back() -> bool:
     return bool(getattr(context, "is_history_navigation", False))
 
 
+def _said() -> Query:
+    return {name: st.query_params.get_all(name) for name in st.query_params}
+
+
 def query() -> Query:
     """The address's parameters: those of the browser, or what has just been written over them."""
-    said: Query = {name: st.query_params.get_all(name) for name in st.query_params}
+    said = _said()
     known: _Address | None = st.session_state.get(_KEY)
     if known is None:
         st.session_state[_KEY] = _Address(None, said)
@@ -69,6 +73,5 @@ def write(new: Query) -> None:
 def at_page(page: str) -> None:
     """Say which page is drawn: whoever comes from another one went to what the address says."""
     known: _Address | None = st.session_state.get(_KEY)
-    if known is not None and known.page != page:
-        said: Query = {name: st.query_params.get_all(name) for name in st.query_params}
-        st.session_state[_KEY] = _Address(page, said)
+    if known is None or known.page != page:
+        st.session_state[_KEY] = _Address(page, _said())

@@ -21,7 +21,7 @@ from explorer.charts.glossary import define, percent
 from explorer.charts.style import number
 from explorer.components.chips import token_code
 from explorer.components.live_figure import live_figure
-from explorer.components.live_state import toggle, turn
+from explorer.components.live_state import toggle_drawn, turn
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import HeadId, visible
@@ -52,9 +52,7 @@ def keyed(key: str, name: str) -> str:
 
 
 def _click(mark: dict[str, Any]) -> None:
-    # A click that comes twice, or after another switch, was meant for an older drawing.
-    if int(mark.get("turn", -1)) == turn():
-        toggle(HeadId.parse(str(mark["name"])))
+    toggle_drawn(HeadId.parse(str(mark["name"])), int(mark.get("turn", -1)))
 
 
 def heads_table(side: Side) -> pd.DataFrame:

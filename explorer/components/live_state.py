@@ -22,6 +22,7 @@ SideName = Literal["A", "B"]
 POSITION_OF: dict[SideName, str] = {"A": "pos", "B": "pos2"}
 """The field of the selection that holds a side's position."""
 _SCALES, _LAST, _TURN, _UNDO = "live-scales", "live-last", "live-turn", "live-undo"
+_SWITCHED = "live-switched"
 _MAX_UNDO = 50
 
 
@@ -73,12 +74,31 @@ def turn() -> int:
     return int(st.session_state.get(_TURN, 0))
 
 
+def _switch(off: tuple[HeadId, ...], **more: object) -> tuple[HeadId, ...]:
+    """Have exactly these heads off; gives those that were."""
+    before = selection.current().off or ()
+    st.session_state[_TURN] = turn() + 1
+    switched: dict[HeadId, int] = st.session_state.setdefault(_SWITCHED, {})
+    switched |= dict.fromkeys(set(before) ^ set(off), turn())
+    selection.choose(off=off or None, **more)
+    return before
+
+
 def _set_off(off: tuple[HeadId, ...], **more: object) -> None:
     undo: list[tuple[HeadId, ...]] = st.session_state.setdefault(_UNDO, [])
-    undo.append(selection.current().off or ())
+    undo.append(_switch(off, **more))
     del undo[:-_MAX_UNDO]
-    st.session_state[_TURN] = turn() + 1
-    selection.choose(off=off or None, **more)
+
+
+def toggle_drawn(head: HeadId, drawn_at: int) -> None:
+    """Switch a head that was clicked in the drawing of turn `drawn_at`.
+
+    A quick hand clicks before the drawing has followed its last click. What it means is plain unless
+    this very head was switched since: then the click came twice, or was meant for what is gone.
+    """
+    switched: dict[HeadId, int] = st.session_state.get(_SWITCHED, {})
+    if switched.get(head, 0) <= drawn_at <= turn():
+        toggle(head)
 
 
 def toggle(head: HeadId) -> None:
@@ -102,5 +122,4 @@ def can_undo() -> bool:
 def undo() -> None:
     """Take the last switch of heads back."""
     if can_undo():
-        st.session_state[_TURN] = turn() + 1
-        selection.choose(off=st.session_state[_UNDO].pop() or None)
+        _switch(st.session_state[_UNDO].pop())

@@ -24,6 +24,12 @@ MARY = "When Mary and John went to the shop, John gave a book to"
 
 def click_head(page: Page, head: str) -> None:
     """Click a head's place in the heatmap, once it stands still."""
+    at_rest(page)
+    quick_click(page, head)
+
+
+def quick_click(page: Page, head: str) -> None:
+    """Click it at once."""
     marks = page.locator(".st-key-nt-figure-live-heads svg.marks")
     marks.locator(f"[aria-label*='Head: {head};']").last.click()
 
@@ -101,6 +107,27 @@ def test_two_prompts_and_their_difference(page: Page, address: str, browser: Bro
     expect(other.locator(".nt-live-two")).to_have_text(shown, use_inner_text=True)
     off(other, "L2 H3")
     other.close()
+    assert console.errors == []
+
+
+def test_quick_clicks_all_count_and_back_goes_back(page: Page, address: str) -> None:
+    console = Console(page)
+    page.goto(f"{address}/live?neuron=L5N612&token=␣Mary&text={MARY}")
+    wait_for_model(page)
+    strip_shows(page, MARY)
+    at_rest(page)
+    for head in ("L3 H0", "L5 H3", "L5 H5"):
+        quick_click(page, head)
+    off(page, "L3 H0", "L5 H3", "L5 H5")
+    expect(page.locator(".nt-live-numbers")).to_contain_text("12.0 %")
+    at_rest(page)
+    click_head(page, "L5 H5")
+    off(page, "L3 H0", "L5 H3")
+    page.go_back()  # at once: no message has told the server yet that its address has arrived
+    off(page, "L3 H0", "L5 H3", "L5 H5")
+    expect(page.locator(".nt-live-numbers")).to_contain_text("12.0 %")
+    page.go_forward()
+    off(page, "L3 H0", "L5 H3")
     assert console.errors == []
 
 

@@ -21,6 +21,16 @@ class ModelNotFoundError(ExplorerError):
     """A model folder or hub name cannot be loaded."""
 
 
+class OtherWeightsError(ExplorerError):
+    """Weights are not those that were expected; none of them was loaded."""
+
+    def __init__(self, source: str, found: str, expected: str) -> None:
+        super().__init__(
+            f"the weights in {source} are not those of this run (checksum {found[:12]}…, the run has "
+            f"{expected[:12]}…)"
+        )
+
+
 class CorpusError(ExplorerError):
     """A corpus cannot be read."""
 

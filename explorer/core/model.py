@@ -29,7 +29,6 @@ from explorer.core.model_files import (
     ModelParts,
     load_parts,
     resolve_device,
-    sha256_of_weights,
     unsupported,
 )
 from explorer.core.model_flow import FlowTrace, trace_flow
@@ -236,13 +235,16 @@ class LanguageModel:
         return trace_flow(self._run, self.shape, tokens, position)
 
 
-def load_model(source: str | Path, device: str = "auto") -> LanguageModel:
+def load_model(
+    source: str | Path, device: str = "auto", expected_sha256: str | None = None
+) -> LanguageModel:
     """Load a local Hugging Face folder or a hub name, fold and centre its weights, and check it.
 
-    Raises ModelNotFoundError where there is nothing to load and UnsupportedModelError with the
-    property that is missing; the sum of parts is checked on a short run before the model is used.
+    Raises ModelNotFoundError where there is nothing to load, OtherWeightsError before it loads weights
+    without the expected checksum, and UnsupportedModelError with the property that is missing; the sum
+    of parts is checked on a short run before the model is used.
     """
-    parts = load_parts(str(source), resolve_device(device))
+    parts = load_parts(str(source), resolve_device(device), expected_sha256)
     try:
         check_supported(parts.bridge)
         model = _folded(parts, str(source))
@@ -276,7 +278,7 @@ def _folded(parts: ModelParts, source: str) -> LanguageModel:
         name=parts.name,
         source=source,
         revision=parts.revision,
-        weights_sha256=sha256_of_weights(parts.folder),
+        weights_sha256=parts.weights_sha256,
     )
 
 

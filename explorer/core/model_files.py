@@ -14,6 +14,7 @@ from torch import Tensor
 from explorer.core.errors import (
     ExplorerError,
     ModelNotFoundError,
+    OtherWeightsError,
     UnsupportedModelError,
     first_line,
 )
@@ -38,6 +39,7 @@ class ModelParts:
     folder: Path
     name: str
     revision: str | None
+    weights_sha256: str
     probe: Tensor
     """A short sequence of token ids, `[1 pos]`."""
     predictions: Tensor
@@ -136,11 +138,17 @@ def sha256_of_settings(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_parts(source: str, device: str) -> ModelParts:
-    """Load model and tokenizer in float32. Raises ModelNotFoundError or UnsupportedModelError."""
+def load_parts(source: str, device: str, expected_sha256: str | None = None) -> ModelParts:
+    """Load model and tokenizer in float32. Raises ModelNotFoundError or UnsupportedModelError.
+
+    Weights with another checksum than `expected_sha256` are not loaded: OtherWeightsError.
+    """
     folder, revision = find_folder(source)
     weight_files(folder)
     check_folder(folder)
+    sha256 = sha256_of_weights(folder)
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise OtherWeightsError(source, sha256, expected_sha256)
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -180,7 +188,7 @@ def load_parts(source: str, device: str) -> ModelParts:
     ) as error:
         raise unsupported(source, error) from error
     name = source.rstrip("/").rsplit("/", 1)[-1] if revision else _local_name(folder)
-    return ModelParts(bridge, tokenizer, folder, name, revision, probe, predictions)
+    return ModelParts(bridge, tokenizer, folder, name, revision, sha256, probe, predictions)
 
 
 def _local_name(folder: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from typing import Any, Literal, TypeVar
 
-from explorer.core.errors import ExplorerError
+from explorer.core.errors import ExplorerError, OtherWeightsError
 from explorer.resources.session_runs import session_id
 from explorer.resources.turns import RoundRobin, runs
 
@@ -63,9 +63,8 @@ class _Worker:
 class ModelSlot:
     """One model: waiting to be asked for, being loaded, ready, or failed. Safe for all threads."""
 
-    def __init__(self, source: str, sha256: str | None, load: Callable[[str], Any]) -> None:
-        """`sha256` is what the weights must be; None accepts any."""
-        self._source, self._sha256, self._load = source, sha256, load
+    def __init__(self, source: str, load: Callable[[str], Any]) -> None:
+        self._source, self._load = source, load
         self._change = threading.Lock()
         self._worker: _Worker | None = None
         self._timer: threading.Timer | None = None
@@ -91,7 +90,9 @@ class ModelSlot:
     def _fill(self) -> None:
         try:
             model = self._load(self._source)
-            self._check(model.weights_sha256)
+        except OtherWeightsError as error:
+            self.message, self.state = f"{error}; {POINT_TO_IT}", "failed"
+            return
         except (
             ExplorerError,
             OSError,
@@ -105,13 +106,6 @@ class ModelSlot:
             return
         self._model = model
         self.state = "ready"
-
-    def _check(self, found: str) -> None:
-        if self._sha256 is not None and found != self._sha256:
-            raise ExplorerError(
-                f"the weights in {self._source} are not those of this run (checksum {found[:12]}…, "
-                f"the run has {self._sha256[:12]}…); {POINT_TO_IT}"
-            )
 
     @property
     def n_waiting(self) -> int:

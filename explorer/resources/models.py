@@ -13,7 +13,7 @@ import gc
 import os
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import pandas as pd
@@ -49,8 +49,8 @@ class ModelStatus:
     """Whether the run names a checksum that the weights must have."""
 
 
-def _load(source: str) -> Any:
-    """Import torch and load; what that leaves in memory is set aside for good.
+def _load(source: str, expected_sha256: str | None) -> Any:
+    """Import torch and load weights of this checksum; what that leaves in memory is set aside for good.
 
     Streamlit collects garbage after every run of a page, which walks all that is alive: with the
     libraries and a model in memory, each keystroke would wait 0.3 s for it.
@@ -66,7 +66,7 @@ def _load(source: str) -> Any:
         # One core is left to the server and the browser: where they share the machine, threads that
         # wait for each other take several times as long as one.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-        return load_model(source)
+        return load_model(source, expected_sha256=expected_sha256)
     finally:
         gc.collect()
         gc.freeze()
@@ -75,7 +75,7 @@ def _load(source: str) -> Any:
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _slot(source: str, sha256: str | None) -> ModelSlot:
-    return ModelSlot(source, sha256, _load)
+    return ModelSlot(source, partial(_load, expected_sha256=sha256))
 
 
 def named_model(store: Store) -> NamedModel:

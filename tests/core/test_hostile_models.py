@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from explorer.core.errors import ExplorerError, UnsupportedModelError
+from explorer.core.errors import ExplorerError, OtherWeightsError, UnsupportedModelError
 from explorer.core.model import load_model
 from explorer.core.model_files import sha256_of_weights
 from tests.fuzz.hostile import controls
@@ -107,6 +107,16 @@ def test_a_pickle_beside_the_weights_is_not_opened(stranger: Stranger, name: str
     assert not stranger.mark.exists()
     pickle.loads((stranger.folder / name).read_bytes())  # noqa: S301 the control: it would run
     assert stranger.mark.exists()
+
+
+def test_weights_of_another_checksum_are_not_opened(stranger: Stranger) -> None:
+    """Had they been, the error would be that they are no safetensors."""
+    expected = sha256_of_weights(stranger.folder)
+    assert load_model(stranger.folder, expected_sha256=expected).weights_sha256 == expected
+    stranger.pickle_to("model.safetensors")
+    with pytest.raises(OtherWeightsError, match=f"the run has {expected[:12]}"):
+        load_model(stranger.folder, expected_sha256=expected)
+    assert_refused(stranger.folder, "cannot be loaded")  # the control: asked for no checksum
 
 
 @pytest.mark.parametrize("decoy", [True, False])

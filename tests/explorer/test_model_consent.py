@@ -77,7 +77,8 @@ def _named(tmp_path: Path, model: Any, **more: Any) -> Store:
     return Store.open(write_seeded_store(tmp_path, model=model, **more))
 
 
-def _wait(store: Store, state: str) -> None:
+def wait_for_state(store: Store, state: str) -> None:
+    """Wait until the run's model is ready, failed or whatever it is to be."""
     end = time.monotonic() + 120
     while model_status(store).state != state:
         assert time.monotonic() < end, model_status(store)
@@ -95,7 +96,7 @@ def test_every_page_that_loads_asks_first_and_touches_nothing(
 ) -> None:
     monkeypatch.setenv("EXPLORER_STORE", str(own_folder))
     loads: list[str] = []
-    monkeypatch.setattr(models, "_load", loads.append)
+    monkeypatch.setattr(models, "_load", lambda s, **_: loads.append(s))
     monkeypatch.setattr(models, "_WARM_UP_AFTER_S", 0.0)
     touched.on = True
     app = open_page(page, **PAGES[page])
@@ -119,7 +120,7 @@ def test_agreeing_loads_it_for_every_session(
     touched.on = True
     _fetch_button(app).click().run()
     with Store.open(own_folder / "live.duckdb") as store:
-        _wait(store, "ready")
+        wait_for_state(store, "ready")
     touched.on = False
     # The control of the test above: what is opened is heard.
     assert touched.of("their-model")
@@ -131,7 +132,7 @@ def test_agreeing_loads_it_for_every_session(
 def test_another_model_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
     monkeypatch.setattr(
-        models, "_load", lambda s: loads.append(s) or SimpleNamespace(weights_sha256=SHA)
+        models, "_load", lambda s, **_: loads.append(s) or SimpleNamespace(weights_sha256=SHA)
     )
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -141,7 +142,7 @@ def test_another_model_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.Mon
         _named(tmp_path / "c", str(tmp_path / "b" / ".." / "one"), weights_sha256=SHA) as same,
     ):
         models.fetch(first, named_model(first))
-        _wait(first, "ready")
+        wait_for_state(first, "ready")
         assert model_status(second).state == "asks"
         assert model_status(same).state == "ready"  # another way to write the same folder
     assert loads == [str(tmp_path / "one")]
@@ -150,7 +151,7 @@ def test_another_model_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_link_that_is_turned_after_the_card_was_shown_is_asked_for_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_load", lambda s: pytest.fail(f"{s} was loaded"))
+    monkeypatch.setattr(models, "_load", lambda s, **_: pytest.fail(f"{s} was loaded"))
     for name in ("shown", "other"):
         (tmp_path / name).mkdir()
     link = tmp_path / "link"
@@ -167,7 +168,7 @@ def test_a_link_that_is_turned_after_the_card_was_shown_is_asked_for_anew(
 def test_a_hub_name_is_not_a_folder_that_appears_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_load", lambda s: pytest.fail(f"{s} was loaded"))
+    monkeypatch.setattr(models, "_load", lambda s, **_: pytest.fail(f"{s} was loaded"))
     monkeypatch.chdir(tmp_path)
     with _named(tmp_path / "runs", "someone/model") as store:
         shown = named_model(store)
@@ -244,7 +245,7 @@ def test_a_network_path_is_not_even_looked_at(
 def test_what_is_neither_folder_nor_hub_name_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    monkeypatch.setattr(models, "_load", lambda s: pytest.fail(f"{s} was loaded"))
+    monkeypatch.setattr(models, "_load", lambda s, **_: pytest.fail(f"{s} was loaded"))
     found = find_model(named)
     assert found.kind == "missing", found
     monkeypatch.setenv(model_consent.AGREED_VARIABLE, "1")
@@ -271,7 +272,7 @@ def test_a_page_says_what_it_cannot_find(
 def test_a_model_that_is_no_text_breaks_no_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Any
 ) -> None:
-    monkeypatch.setattr(models, "_load", lambda s: pytest.fail(f"{s} was loaded"))
+    monkeypatch.setattr(models, "_load", lambda s, **_: pytest.fail(f"{s} was loaded"))
     write_seeded_store(tmp_path, model=named)
     monkeypatch.setenv("EXPLORER_STORE", str(tmp_path))
     open_page("live", neuron="L5N7")
@@ -291,34 +292,3 @@ def test_the_card_shows_hostile_words_as_text(
     assert "<img" not in page and "<b onclick" not in page and "<i>" not in page
     assert html.escape(str(folder)) in page
     assert "&lt;img src=x onerror=alert(1)&gt;&lt;0x202E&gt;&lt;0x1B&gt;[2J&lt;0x00&gt;" in page
-
-
-@pytest.mark.parametrize("sha256", [None, "", False, 0, []])
-def test_a_run_without_a_checksum_is_said_before_and_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: Any
-) -> None:
-    monkeypatch.setattr(models, "_load", lambda _: SimpleNamespace(weights_sha256=SHA))
-    (tmp_path / "model").mkdir()
-    write_seeded_store(tmp_path / "runs", model=str(tmp_path / "model"), weights_sha256=sha256)
-    monkeypatch.setenv("EXPLORER_STORE", str(tmp_path / "runs"))
-    app = open_page("channels", **PAGES["channels"])
-    assert "none: the run names no checksum" in text_of(app)
-    with Store.open(tmp_path / "runs" / "seeded.duckdb") as store:
-        models.fetch(store, named_model(store))
-        _wait(store, "ready")
-        assert not model_status(store).is_checked
-        from explorer.components.model_wait import status_line
-
-        assert "not checked: the run names no checksum" in status_line(model_status(store))
-
-
-@pytest.mark.parametrize("sha256", ["b" * 64, "B" * 64, ["a" * 64], {"a": 1}, 5])
-def test_other_weights_are_refused_after_consent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: Any
-) -> None:
-    monkeypatch.setattr(models, "_load", lambda _: SimpleNamespace(weights_sha256=SHA))
-    (tmp_path / "model").mkdir()
-    with _named(tmp_path / "runs", str(tmp_path / "model"), weights_sha256=sha256) as store:
-        models.fetch(store, named_model(store))
-        _wait(store, "failed")
-        assert "not those of this run" in model_status(store).message

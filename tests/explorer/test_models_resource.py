@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from explorer.core.errors import ExplorerError, UnsupportedModelError
+from explorer.core.errors import ExplorerError, OtherWeightsError, UnsupportedModelError
 from explorer.core.store import Store
 from explorer.resources import models
 from explorer.resources.model_slot import ModelSlot
@@ -43,7 +43,7 @@ def until_ready(slot: ModelSlot) -> None:
     _until(slot, "ready")
 
 
-def _model(_: str) -> Any:
+def _model(_: str, expected_sha256: str | None = None) -> Any:
     return SimpleNamespace(weights_sha256=SHA)
 
 
@@ -58,7 +58,7 @@ def test_it_waits_loads_and_is_ready() -> None:
         assert gate.wait(10)
         return _model(source)
 
-    slot = ModelSlot("folder", SHA, load)
+    slot = ModelSlot("folder", load)
     assert slot.state == "waiting"
     slot.start()
     slot.start()
@@ -72,7 +72,7 @@ def test_it_waits_loads_and_is_ready() -> None:
 
 def test_it_loads_once_and_later_if_told_so() -> None:
     loads: list[float] = []
-    slot = ModelSlot("folder", None, lambda s: loads.append(time.monotonic()) or _model(s))
+    slot = ModelSlot("folder", lambda s: loads.append(time.monotonic()) or _model(s))
     began = time.monotonic()
     slot.start(0.3)
     slot.start(0.3)
@@ -84,14 +84,17 @@ def test_it_loads_once_and_later_if_told_so() -> None:
 
 
 def test_asking_for_it_does_not_wait_for_the_warm_up() -> None:
-    slot = ModelSlot("folder", None, _model)
+    slot = ModelSlot("folder", _model)
     slot.start(60)
     slot.start()
     _until(slot, "ready")
 
 
 def test_other_weights_are_refused_by_checksum() -> None:
-    slot = ModelSlot("folder", "b" * 64, _model)
+    def load(source: str) -> Any:
+        raise OtherWeightsError(source, SHA, "b" * 64)
+
+    slot = ModelSlot("folder", load)
     slot.start()
     _until(slot, "failed")
     assert "not those of this run" in slot.message
@@ -108,7 +111,7 @@ def test_a_failure_is_said_and_can_be_tried_again() -> None:
             raise answer
         return _model(source)
 
-    slot = ModelSlot("folder", SHA, load)
+    slot = ModelSlot("folder", load)
     slot.start()
     _until(slot, "failed")
     assert slot.message == "it has a gated MLP; choose a GPT-2 model"
@@ -119,7 +122,7 @@ def test_a_failure_is_said_and_can_be_tried_again() -> None:
 
 
 def test_one_job_at_a_time_and_errors_reach_their_caller() -> None:
-    slot = ModelSlot("folder", SHA, _model)
+    slot = ModelSlot("folder", _model)
     slot.start()
     _until(slot, "ready")
     now, most = [0], [0]
@@ -142,7 +145,7 @@ def test_one_job_at_a_time_and_errors_reach_their_caller() -> None:
 
 
 def test_a_stale_keystroke_gives_way_and_is_never_computed() -> None:
-    slot = ModelSlot("folder", SHA, _model)
+    slot = ModelSlot("folder", _model)
     slot.start()
     _until(slot, "ready")
     gate, done = threading.Event(), []
@@ -176,7 +179,7 @@ def test_a_hub_model_is_asked_for_never_fetched_unasked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
-    monkeypatch.setattr(models, "_load", lambda source: loads.append(source) or _model(source))
+    monkeypatch.setattr(models, "_load", lambda source, **_: loads.append(source) or _model(source))
     with _store(tmp_path, model="gpt2", weights_sha256=SHA) as store:
         models.warm_up(store)
         assert models.model_status(store).state == "asks"

@@ -46,7 +46,7 @@ def test_sessions_are_served_in_turn_and_each_ones_things_in_order() -> None:
 
 def _places_of_the_modest(who: Callable[[int], str]) -> int:
     """How many jobs of the model come before the modest session's one, asked for after ten others."""
-    slot, gate, done = ModelSlot("folder", None, lambda _: _Model()), threading.Event(), []
+    slot, gate, done = ModelSlot("folder", lambda _: _Model()), threading.Event(), []
     slot.start()
     until_ready(slot)
     threads = [_in_background(lambda: slot.use(lambda _: gate.wait(_PATIENCE_S), who="first"))]
@@ -186,7 +186,7 @@ def test_a_run_that_fails_or_steps_aside_leaves_its_place() -> None:
 
 def test_a_session_that_ends_in_the_middle_of_an_analysis_leaves_no_lock() -> None:
     """Cut while its job waits, it is never done; cut while it is done, the others go on after it."""
-    slot, done = ModelSlot("folder", None, lambda _: _Model()), []
+    slot, done = ModelSlot("folder", lambda _: _Model()), []
     begun, gate = threading.Event(), threading.Event()
     slot.start()
     until_ready(slot)

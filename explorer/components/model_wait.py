@@ -8,10 +8,10 @@ import html
 import streamlit as st
 
 from explorer.components import frame
+from explorer.core.named_model import NamedModel
 from explorer.core.plain_text import one_line
 from explorer.core.store import Store
 from explorer.resources import models
-from explorer.resources.model_consent import NamedModel
 from explorer.resources.models import ModelStatus
 
 _RISK = (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from explorer.core.analysis import AnalysisSpec, PromptAnalysis, analyse_prompt
-from explorer.core.errors import ModelNotFoundError, UnsupportedModelError
+from explorer.core.errors import UnsupportedModelError
 from explorer.core.model import LanguageModel
 from explorer.core.model_files import sha256_of_weights
 from explorer.core.store import Store
@@ -35,16 +35,6 @@ def _left_out(reason: str, *names: tuple[str, str]) -> list[Check]:
 def without_model(reason: str) -> list[Check]:
     """Every check that needs the model, left out."""
     return _left_out(reason, WEIGHTS, *AGAIN)
-
-
-def find_weights(manifest: dict[str, Any]) -> Path:
-    """Folder of the model that the manifest names, where it is there. Nothing is downloaded. Raises
-    ModelNotFoundError with what to give."""
-    source = str(manifest.get("model", ""))
-    folder = Path(source).expanduser()
-    if source.strip() and folder.is_dir():
-        return folder
-    raise ModelNotFoundError(f"there is no model folder at {source or '(none)'}; give --model DIR")
 
 
 def check_weights(manifest: dict[str, Any], folder: Path) -> Check:

@@ -20,11 +20,12 @@ import pandas as pd
 import streamlit as st
 
 from explorer.charts.next_tokens import NextRow
+from explorer.core.named_model import NamedModel, find_model
 from explorer.core.runs import short_name
 from explorer.core.store import Store
 from explorer.resources import model_consent
 from explorer.resources.live_values import LiveCurve, LiveRequest, LiveValue
-from explorer.resources.model_consent import MODEL_VARIABLE, NamedModel
+from explorer.resources.model_consent import MODEL_VARIABLE
 from explorer.resources.model_slot import POINT_TO_IT, ModelSlot
 from explorer.resources.session_runs import give_way
 
@@ -82,7 +83,7 @@ def named_model(store: Store) -> NamedModel:
     """What is to be loaded for the run: EXPLORER_MODEL, else what the manifest names."""
     given = os.environ.get(MODEL_VARIABLE)
     named = given or str(store.manifest.get("model", ""))
-    return model_consent.find_model(named, given=bool(given))
+    return find_model(named, given=bool(given))
 
 
 def model_source(store: Store) -> str:

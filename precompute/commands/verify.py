@@ -15,6 +15,7 @@ from explorer.core.errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
+from explorer.core.named_model import BUNDLED_MODEL, find_model
 from explorer.core.plain_text import one_line
 from explorer.core.runs import SUFFIX
 from explorer.core.store import Store
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 _EPILOG = """\
 Checks are ok, failed, or left out with the reason (an older store has no checksums; the model is not
 there, or is another one). Exit status 0 only if nothing failed.
+
+examples:
+  python -m precompute verify runs                   every store of the folder
+  python -m precompute verify runs --load-models     they are my own: load the models they name unasked
+  python -m precompute verify a.duckdb --no-model    a stranger's store, against itself alone
+  python -m precompute verify a.duckdb --model gpt2 --samples 200
 """
 
 
@@ -47,8 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--model",
         metavar="DIR_OR_NAME",
-        help="the run's model (default: the folder that the store names; a hub model is fetched only "
-        "where it is named here)",
+        help="the run's model (default: the folder that the store names, once you agree; a hub model is "
+        "fetched only where it is named here)",
+    )
+    add(
+        "--load-models",
+        action="store_true",
+        help="agree beforehand that the folders which the stores name are loaded (the bundled model and "
+        "--model are never asked for)",
     )
     add("--no-model", action="store_true", help="check the store alone")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
@@ -70,20 +83,55 @@ def _stores(named: str) -> list[Path]:
     return found
 
 
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 class _Models:
     """The model of the last store: stores of one folder mostly share theirs."""
 
-    def __init__(self, named: str | None, device: str) -> None:
-        self._named, self._device = named, device
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._named: str | None = arguments.model
+        self._device: str = arguments.device
+        self._agreed: bool = arguments.load_models
+        self._can_ask = not arguments.json and _is_terminal()
+        self._answers: dict[str, bool] = {str(BUNDLED_MODEL): True}
         self._folder: Path | None = None
         self._model: LanguageModel | None = None
 
+    def _may_load(self, folder: str) -> bool:
+        """Whether what a store names may be loaded: a store may be a stranger's, and is asked about."""
+        if self._agreed:
+            return True
+        if folder not in self._answers and self._can_ask:
+            sys.stdout.write(f"  The store names {one_line(folder)} as its model. Load it? [y/N] ")
+            sys.stdout.flush()
+            self._answers[folder] = sys.stdin.readline().strip().lower() in ("y", "yes")
+        return self._answers.get(folder, False)
+
+    def _of_store(self, store: Store) -> Path:
+        named = find_model(str(store.manifest.get("model", "")))
+        if named.kind == "network":
+            raise ModelNotFoundError(
+                f"the store names a network path, {named.source}, which is not opened for a store; give "
+                "--model DIR"
+            )
+        if named.kind != "folder":
+            raise ModelNotFoundError(
+                f"there is no model folder at {named.source or '(none)'}; give --model DIR"
+            )
+        if not self._may_load(named.source):
+            raise ModelNotFoundError(
+                f"the store names {named.source}, which is not loaded unasked; give --model with that "
+                "folder, or --load-models where the stores are your own"
+            )
+        return Path(named.source)
+
     def folder(self, store: Store) -> Path:
         from explorer.core.model_files import find_folder
-        from explorer.core.verify_model import find_weights
 
         if self._named is None:
-            return find_weights(store.manifest)
+            return self._of_store(store)
         try:
             return find_folder(self._named)[0]
         except ModelNotFoundError as error:  # it was asked for: a mistake in the call
@@ -146,7 +194,7 @@ def run(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.samples < 0:
         raise CallError(f"--samples must be 0 or more, got {arguments.samples}")
-    models = _Models(arguments.model, arguments.device)
+    models = _Models(arguments)
     reports = []
     for path in _stores(arguments.store):
         found = []

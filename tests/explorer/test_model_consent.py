@@ -16,9 +16,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from explorer.core.named_model import find_model
 from explorer.core.store import Store
 from explorer.resources import model_consent, models
-from explorer.resources.model_consent import find_model, may_load
+from explorer.resources.model_consent import may_load
 from explorer.resources.models import model_status, named_model
 from tests.explorer.live_page import DEMO, write_live_store
 from tests.explorer.page_reader import html_of, open_page, text_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -14,11 +15,17 @@ import huggingface_hub
 import pytest
 
 from explorer.core.verify_model import AGAIN
+from precompute.commands import verify as verify_command
 from tests.precompute.calling import Outcome, assert_refused, call
 from tests.spoiled import spoiled
 
 ALL_PROMPTS = ("--samples", 1000)
 ROOT = Path(__file__).parents[2]
+
+
+def verify(*words: object) -> Outcome:
+    """Check stores of one's own."""
+    return call("verify", "--load-models", *words)
 
 
 def states(outcome: Outcome, place: int = 0) -> dict[str, str]:
@@ -30,7 +37,7 @@ def failed(outcome: Outcome) -> set[str]:
 
 
 def test_a_published_store_passes_with_its_model(quick_run: Outcome) -> None:
-    outcome = call("verify", quick_run.store, *ALL_PROMPTS)
+    outcome = verify(quick_run.store, *ALL_PROMPTS)
     assert outcome.status == 0, outcome.stdout
     lines = outcome.stdout.splitlines()
     assert lines[0] == str(quick_run.store)
@@ -38,7 +45,7 @@ def test_a_published_store_passes_with_its_model(quick_run: Outcome) -> None:
     again = next(line for line in lines if "attributions again" in line)
     assert again.split()[0] == "ok"
     assert "prompts, none differs by more than" in again
-    found = call("verify", "--json", quick_run.store)
+    found = verify("--json", quick_run.store)
     (report,) = json.loads(found.stdout)
     assert report["passed"] is True
     assert report["store"] == str(quick_run.store)
@@ -72,8 +79,8 @@ def test_a_number_that_the_model_does_not_give_fails_its_check_alone(
 ) -> None:
     """The store agrees with itself, and its checksums with it: only the model tells."""
     path = spoiled(quick_run.store, tmp_path, AGAIN_FAULTS[name])
-    assert failed(call("verify", "--json", "--no-model", path)) == set()
-    outcome = call("verify", "--json", path, *ALL_PROMPTS)
+    assert failed(verify("--json", "--no-model", path)) == set()
+    outcome = verify("--json", path, *ALL_PROMPTS)
     assert outcome.status == 1
     assert failed(outcome) == {name}
     reason = next(c for c in json.loads(outcome.stdout)[0]["checks"] if c["name"] == name)["reason"]
@@ -90,7 +97,7 @@ def test_without_the_runs_model_its_checks_are_left_out(
     quick_run: Outcome, gpt2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = {name for name, _ in AGAIN}
-    other = call("verify", "--json", quick_run.store, "--model", gpt2_folder)
+    other = verify("--json", quick_run.store, "--model", gpt2_folder)
     assert other.status == 0
     assert left_out(other).keys() >= again | {"weights"}
     assert "the run has" in left_out(other)["weights"]
@@ -102,34 +109,74 @@ def test_without_the_runs_model_its_checks_are_left_out(
     for named in ("/nowhere/model", "someone/hub-model", ""):
         change = [f"UPDATE manifest SET value = '\"{named}\"' WHERE key = 'model'"]
         path = spoiled(quick_run.store, tmp_path, change)
-        found = call("verify", "--json", path)
+        found = verify("--json", path)
         assert found.status == 0
         assert left_out(found).keys() >= again | {"weights"}
         assert "give --model DIR" in left_out(found)["weights"]
-    assert not left_out(call("verify", "--json", "--no-model", path)).keys() & again
-    none = left_out(call("verify", "--json", quick_run.store, "--samples", 0))
+    assert not left_out(verify("--json", "--no-model", path)).keys() & again
+    none = left_out(verify("--json", quick_run.store, "--samples", 0))
     assert none["token ranks again"] == "no samples were asked for"
+
+
+def test_a_model_that_a_store_names_is_loaded_once_somebody_agrees(
+    quick_run: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copyfile(quick_run.store, tmp_path / "a.duckdb")
+    shutil.copyfile(quick_run.store, tmp_path / "b.duckdb")
+    again = {name for name, _ in AGAIN}
+    unasked = call("verify", "--json", tmp_path / "a.duckdb")
+    assert unasked.status == 0
+    assert left_out(unasked).keys() >= again | {"weights"}
+    assert "--load-models" in left_out(unasked)["weights"]
+    assert not left_out(verify("--json", tmp_path / "a.duckdb")).keys() & again  # the control
+    monkeypatch.setattr(verify_command, "_is_terminal", lambda: True)
+    for answer, n_loaded in (("yes\n", 2), ("n\n", 0), ("\n", 0), ("", 0)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        asked = call("verify", "--samples", 1, tmp_path)
+        assert asked.stdout.count("Load it? [y/N]") == 1  # one folder, two stores
+        assert asked.stdout.count("  ok        attributions again") == n_loaded
+
+
+def test_a_network_path_is_not_looked_at(
+    quick_run: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    real = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: looked.append(str(path)) or real(path))
+    for named in ("//host/share", "\\\\\\\\host\\\\share"):
+        change = [f"UPDATE manifest SET value = '\"{named}\"' WHERE key = 'model'"]
+        path = spoiled(quick_run.store, tmp_path, change)
+        assert "network path" in left_out(verify("--json", path))["weights"]
+    assert not [path for path in looked if "host" in path]
+
+
+def test_the_bundled_model_is_not_asked_for(tmp_path: Path) -> None:
+    from explorer.core.named_model import BUNDLED_MODEL
+
+    models = verify_command._Models(verify_command._parser().parse_args(["x"]))
+    assert models._may_load(str(BUNDLED_MODEL))
+    assert not models._may_load(str(tmp_path))
 
 
 def test_prompts_that_cannot_be_run_are_not_run(quick_run: Outcome, tmp_path: Path) -> None:
     path = spoiled(
         quick_run.store, tmp_path, ["UPDATE prompts SET token_ids = [99999] || token_ids[2:]"]
     )
-    found = call("verify", "--json", path)
+    found = verify("--json", path)
     assert failed(found) == {"tokens named"}
     assert left_out(found)["attributions again"] == "tokens named must hold first"
 
 
 def test_a_folder_is_checked_store_by_store(quick_run: Outcome, tmp_path: Path) -> None:
     shutil.copyfile(quick_run.store, tmp_path / "good.duckdb")
-    assert call("verify", "--no-model", tmp_path).status == 0
+    assert verify("--no-model", tmp_path).status == 0
     (tmp_path / "bad\x1b[2J.duckdb").write_text("junk")
-    outcome = call("verify", "--no-model", tmp_path)
+    outcome = verify("--no-model", tmp_path)
     assert outcome.status == 1
     assert "\x1b" not in outcome.stdout
     assert "bad<0x1B>[2J.duckdb" in outcome.stdout
     assert outcome.stdout.splitlines()[1].split()[:2] == ["failed", "opens"]
-    both = call("verify", "--no-model", "--json", tmp_path)
+    both = verify("--no-model", "--json", tmp_path)
     assert [report["passed"] for report in json.loads(both.stdout)] == [False, True]
 
 
@@ -140,7 +187,7 @@ def test_mistakes_in_the_call_are_told(quick_run: Outcome, tmp_path: Path) -> No
     assert_refused(call("verify", store, "--samples", -1), 2, "--samples")
     assert_refused(call("verify", store, "--sampels", 1), 2, "--sampels")
     assert_refused(call("verify", tmp_path), 1, "no stores in", "--out")
-    outcome = call("verify", store, "--model", tmp_path / "nowhere")
+    outcome = verify(store, "--model", tmp_path / "nowhere")
     assert outcome.status == 2
     assert "give --model" in outcome.stderr
 
@@ -173,6 +220,6 @@ def test_larger_stores_are_sampled_the_same_way_each_time(
 
     monkeypatch.setattr(verify_model, "analyse_prompt", noted)
     for _ in range(2):
-        assert call("verify", quick_run.store, "--samples", 3).status == 0
+        assert verify(quick_run.store, "--samples", 3).status == 0
     assert len(asked) == 6
     assert asked[:3] == asked[3:]

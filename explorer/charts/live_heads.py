@@ -18,7 +18,7 @@ from explorer.charts.style import Palette, number, signed, signed_scale
 from explorer.core.types import HeadId
 
 PICK = "pick"
-"""Name of the chart's selection: a click gives `name` and `turn` of the cell."""
+"""Name of the chart's selection: every click so far gives `name` and `turn` of its cell."""
 _DARK_FROM = 0.55
 """From this share of the scale on, a cell's dot takes the page's colour to stay visible."""
 _CROSS = "M-0.6,-0.6L0.6,0.6M-0.6,0.6L0.6,-0.6"
@@ -165,7 +165,10 @@ def heads_figure(
     touch = of("cell", "far").mark_rect(opacity=0, cursor="pointer" if clickable else "default")
     if clickable:
         touch = touch.add_params(
-            alt.selection_point(name=PICK, fields=["name", "turn"], on="click", toggle="false")
+            # Clicks add up: of a state alone, two quick ones leave the server the later.
+            alt.selection_point(
+                name=PICK, fields=["name", "turn"], on="click", toggle="true", clear=False
+            )
         )
     drawn = alt.layer(
         of("cell").mark_rect(cornerRadius=2).encode(**channels(color=colour)),

@@ -101,8 +101,8 @@ def live_figure(
 
     All marks of the chart read `rows`, its only table; `shape` holds what its specification depends
     on and nothing that changes with a keystroke. `alt_text` neither. `title` and `caption` are
-    markdown: escape what is not ours. `pick` names the chart's selection, and what is done with a
-    mark that is clicked; `on_screen` changes `shape` for the page alone, not for files.
+    markdown: escape what is not ours. `pick` names the chart's selection, and what is done with each
+    mark in it, anew with every click; `on_screen` changes `shape` for the page alone, not for files.
     """
     collect(title, data)
     with st.container(key=f"nt-figure-{key}", gap=None):
@@ -124,15 +124,14 @@ def live_figure(
 
 
 def _picking(key: str, pick: tuple[str, Callable[[dict[str, Any]], None]] | None) -> dict[str, Any]:
-    """What makes Streamlit hand clicks on a chart's marks to `pick`."""
+    """What makes Streamlit hand the marks of a chart that are selected to `pick`."""
     if pick is None:
         return {}
     name, act = pick
     chart_key = f"{key}-chart"
 
     def picked() -> None:
-        found = st.session_state[chart_key]["selection"].get(name)
-        if found:
-            act(dict(found[0]))
+        for mark in st.session_state[chart_key]["selection"].get(name) or ():
+            act(dict(mark))
 
     return {"key": chart_key, "on_select": picked, "selection_mode": name}

@@ -51,7 +51,7 @@ def keyed(key: str, name: str) -> str:
     return key if name in ("", "A") else f"{key}-{name.lower()}"
 
 
-def _click(mark: dict[str, Any]) -> None:
+def _clicked(mark: dict[str, Any]) -> None:
     toggle_drawn(HeadId.parse(str(mark["name"])), int(mark.get("turn", -1)))
 
 
@@ -96,7 +96,7 @@ def heads(
         + " A head that is off (✕) keeps the colour it had.",
         caption=caption,
         alt_text="What each head adds to the pre-activation, layer down, head across.",
-        pick=(live_heads.PICK, _click) if clickable else None,
+        pick=(live_heads.PICK, _clicked) if clickable else None,
         on_screen=(("legend", False),), n_layers=n_layers,
         n_heads=n_heads, limit=limits.heads, clickable=clickable,
     )  # fmt: skip

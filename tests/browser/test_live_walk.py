@@ -118,6 +118,7 @@ def test_quick_clicks_all_count_and_back_goes_back(page: Page, address: str) -> 
     at_rest(page)
     for head in ("L3 H0", "L5 H3", "L5 H5"):
         quick_click(page, head)
+        page.wait_for_timeout(200)  # a quick hand; the drawing follows later
     off(page, "L3 H0", "L5 H3", "L5 H5")
     expect(page.locator(".nt-live-numbers")).to_contain_text("12.0 %")
     at_rest(page)

@@ -46,7 +46,8 @@ def stored_prompt_input(store: Store, neuron: NeuronId, shown: StoredPrompt | No
     names = _stored_prompts(store, neuron)
     prompt = None if shown is None else shown.prompt_id
     if shown is not None and shown.prompt_id not in names:  # another neuron's
-        names = {shown.prompt_id: ending(passage(shown.text), _ENDING), **names}
+        words = f"{shown.neuron.label}: {ending(passage(shown.text), _ENDING)}"
+        names = {shown.prompt_id: words, **names}
 
     key = f"flow-prompt-{neuron}-{prompt}"
 

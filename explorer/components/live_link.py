@@ -8,7 +8,7 @@ from explorer import selection
 from explorer.components import chips, frame
 from explorer.core.store import Store
 from explorer.resources.live_sides import Side
-from explorer.resources.live_values import stored_prompt
+from explorer.resources.live_values import LiveRequest, StoredPrompt, stored_prompt
 from explorer.selection import Selection
 
 _NOTE = "live-link-note"
@@ -36,6 +36,18 @@ def check_link(store: Store, linked: Selection) -> None:
         )
     for text in notes:
         frame.note(chips.emphasised(text))
+
+
+def not_its_own(store: Store, request: LiveRequest, stored: StoredPrompt | None) -> str | None:
+    """Whose prompt is shown, where the neuron has none of its own and nobody has typed one."""
+    if request.token_ids is None or stored is None or stored.neuron == request.neuron:
+        return None
+    if stored_prompt(store, request.neuron, None) is not None:
+        return None
+    return (
+        f"No prompts are stored for {request.neuron.label}. This is one of {stored.neuron.label}; edit "
+        "it, or type your own."
+    )
 
 
 def position_note(side: Side, wanted: int | None, name: str) -> str:

@@ -20,6 +20,7 @@ from explorer.charts.style import round_up_125, signed_limit
 from explorer.core.store import Store
 from explorer.core.truncation import reaches
 from explorer.core.types import NEWLINE_MARK, TAB_MARK, HeadId, NeuronId
+from explorer.resources.neuron_tables import default_neuron
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,15 @@ def stored_prompt(store: Store, neuron: NeuronId, prompt_id: int | None) -> Stor
         text="".join(texts[i] for i in ids),
         row=row,
     )
+
+
+def first_prompt(store: Store, neuron: NeuronId, token: str | None) -> StoredPrompt | None:
+    """What to show of a neuron first: a prompt of its own, else one of the token's best neuron."""
+    own = stored_prompt(store, neuron, None)
+    if own is not None:
+        return own
+    other = default_neuron(store, token)
+    return None if other is None else stored_prompt(store, other, None)
 
 
 def stored_value(store: Store, prompt: StoredPrompt, token_id: int) -> LiveValue | None:

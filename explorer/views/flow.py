@@ -18,7 +18,7 @@ from explorer.core.store import Store
 from explorer.core.types import NeuronId
 from explorer.resources import models
 from explorer.resources.flow_values import FlowGraph, FlowValue, analyse, flow_graph, thresholds
-from explorer.resources.live_values import LiveRequest, StoredPrompt, stored_prompt
+from explorer.resources.live_values import LiveRequest, StoredPrompt, first_prompt, stored_prompt
 from explorer.resources.neuron_tables import default_neuron
 from explorer.selection import Selection
 
@@ -35,10 +35,7 @@ def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
     if chosen.token is None or chosen.neuron is None:
         fixes["token"] = own_token(store, neuron)
     if chosen.text is None and chosen.prompt is None:
-        other = default_neuron(store, chosen.token)
-        found = stored_prompt(store, neuron, None) or (
-            None if other is None else stored_prompt(store, other, None)
-        )
+        found = first_prompt(store, neuron, chosen.token)
         fixes["prompt"] = None if found is None else found.prompt_id
     return fixes
 

@@ -16,7 +16,12 @@ import streamlit as st
 from explorer import selection
 from explorer.components import frame, live_body, live_examples, live_inputs, live_panels
 from explorer.components.chips import token_chip
-from explorer.components.live_link import check_link, note_missing_prompt, position_note
+from explorer.components.live_link import (
+    check_link,
+    not_its_own,
+    note_missing_prompt,
+    position_note,
+)
 from explorer.components.live_state import follow_edit
 from explorer.components.model_wait import await_model, is_coming, status_line, trouble
 from explorer.core.errors import ExplorerError
@@ -29,6 +34,7 @@ from explorer.resources.live_values import (
     LiveRequest,
     LiveValue,
     StoredPrompt,
+    first_prompt,
     stored_prompt,
     stored_value,
     token_of,
@@ -42,14 +48,15 @@ _NAMES = ("token", "neuron", "head", "prompt", "text", "pos", "off", "kind", "te
 
 
 def _defaults(store: Store, chosen: Selection) -> dict[str, Any]:
-    """A first visit opens on the chosen token's best neuron, and on its first stored prompt."""
+    """A first visit opens on the chosen token's best neuron, and on its first stored prompt; a neuron
+    that was not studied on a prompt of one that was."""
     neuron = chosen.neuron or default_neuron(store, chosen.token) or NeuronId(0, 0)
     fixes: dict[str, Any] = {"neuron": neuron}
     if chosen.token is None or chosen.neuron is None:
         fixes["token"] = store.token_texts[token_of(store, neuron)]
     if chosen.text is None:
         note_missing_prompt(store, replace(chosen, neuron=neuron))
-        found = stored_prompt(store, neuron, chosen.prompt) or stored_prompt(store, neuron, None)
+        found = stored_prompt(store, neuron, chosen.prompt) or first_prompt(store, neuron, chosen.token)
         fixes["prompt"] = None if found is None else found.prompt_id
     return fixes
 
@@ -163,6 +170,8 @@ def _draw(store: Store) -> None:
         if see := live_examples.what_to_see(chosen):
             frame.note(f"<b>Look:</b> {html.escape(see)}")
         if (words := live_inputs.neuron_note()) is not None:
+            frame.note(html.escape(words))
+        if (words := not_its_own(store, request, stored)) is not None:
             frame.note(html.escape(words))
         trouble(store, status, "Live")
     if value is not None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explorer.core.types import ABLATION_KINDS, HeadId
+from explorer.core.store import Store
+from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
+from explorer.resources.live_values import first_prompt
 from explorer.selection import Selection, parse
+from tests.explorer.live_page import open_live, strip_of
+from tests.explorer.page_reader import text_of
+from tests.explorer.test_live_view import live_store  # noqa: F401 a fixture
 
 _heads = st.lists(
     st.builds(HeadId, st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=12, unique=True
@@ -43,3 +50,24 @@ def test_a_hostile_value_is_left_out_and_said(name: str, value: str) -> None:
     assert getattr(selection, name) is None
     assert selection.text2 == "They"
     assert len(notes) == 1 and name in notes[0]
+
+
+def test_a_neuron_without_prompts_is_shown_on_another_ones(
+    live_store: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Store.open(live_store / "live.duckdb") as store:
+        rows = store.studied_neurons()[["layer", "neuron"]].to_numpy().tolist()
+        studied = {NeuronId(*row) for row in rows}
+        alone = next(n for i in range(999) if (n := NeuronId(5, i)) not in studied)
+        other = first_prompt(store, alone, None)
+        own = first_prompt(store, NeuronId(*rows[-1]), None)
+    assert other is not None and own is not None and own.neuron == NeuronId(*rows[-1])
+    said = f"No prompts are stored for {alone.label}. This is one of {other.neuron.label}"
+    app = open_live(live_store, monkeypatch, neuron=str(alone))
+    assert said in text_of(app)
+    assert strip_of(app)["prompt"] == other.text
+    typed = open_live(live_store, monkeypatch, neuron=str(alone), text="They")
+    assert "No prompts are stored" not in text_of(typed)
+    stored = open_live(live_store, monkeypatch, neuron=str(own.neuron))
+    assert "No prompts are stored" not in text_of(stored)

@@ -14,17 +14,14 @@ from typing import Any
 import pytest
 
 from explorer.core.runs import list_runs
-from precompute import corpus, prepare, publish
+from precompute import corpus, prepare
 from precompute.checkpoint import ShardFolder
-from precompute.stages import scan
 from tests.precompute.calling import (
     CLOCK,
     Outcome,
-    assert_refused,
     call,
     kill_jobs,
     manifest,
-    stores,
     tables,
 )
 
@@ -271,36 +268,3 @@ def test_another_run_takes_no_shard_that_the_change_shapes(
     assert_same_store(beside, alone)
     assert beside.store.name != expected.name
     assert tables(beside.store) != tables(expected)
-
-
-def test_a_second_job_in_the_same_folder_is_refused(
-    quick_call: Call, undisturbed: tuple[Outcome, list[str]], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """The second is called while the first is in the midst of its scan."""
-    second: list[Outcome] = []
-    real = scan.run
-
-    def busy(*args: Any) -> Any:
-        second.append(call(*quick_call, "--out", tmp_path))
-        return real(*args)
-
-    monkeypatch.setattr(scan, "run", busy)
-    first = call(*quick_call, "--out", tmp_path)
-    assert_refused(second[0], 1, "another job is working in", str(tmp_path), "--out")
-    assert_same_store(first, undisturbed[0])
-
-
-def test_a_job_stopped_just_after_publishing_has_published(
-    quick_call: Call, undisturbed: tuple[Outcome, list[str]], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    def stop(*of_clean_up: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(prepare, "clean_up", stop)
-        assert call(*quick_call, "--out", tmp_path).status == 1
-    assert stores(tmp_path) == [undisturbed[0].store.name]
-    assert_same_store(call(*quick_call, "--out", tmp_path), undisturbed[0])
-    assert publish.free_path(tmp_path, undisturbed[0].store.stem).stem.endswith("-2")

@@ -14,19 +14,13 @@ from explorer.charts.effect_scatter import effect_scatter, joint_scatter
 from explorer.charts.export import to_svg
 from explorer.charts.findings_text import (
     REFERENCES,
-    EffectFacts,
-    ScoreFacts,
-    effect_sentence,
-    high_sentence,
-    ks_text,
-    score_sentence,
 )
 from explorer.charts.removal_curves import removal_curves
 from explorer.charts.run_marks import GLYPHS, SHAPES, run_names
 from explorer.charts.runs_table import RunRow, references_table, runs_data, runs_table
 from explorer.charts.score_histograms import Ridge, RidgeScale, score_histograms
 from explorer.charts.style import DARK, LIGHT
-from explorer.core.findings import Estimate, KsTest
+from explorer.core.findings import Estimate
 from tests.explorer.page_reader import chart_rows, layer_marks
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -34,7 +28,7 @@ EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCALE = RidgeScale(EDGES, 0.5, "guessing", 0.75, "score", "pairs")
 
 
-def _estimate(value: float, low: float | None, high: float | None, n: int = 40) -> Estimate:
+def estimate(value: float, low: float | None, high: float | None, n: int = 40) -> Estimate:
     return Estimate(value, low, high, n, n)
 
 
@@ -201,7 +195,7 @@ def test_each_run_has_a_name_marker_and_colour_of_its_own() -> None:
 
 
 def _row(name: str = "one", **changes: Any) -> RunRow:
-    found = _estimate(0.66, 0.62, 0.7)
+    found = estimate(0.66, 0.62, 0.7)
     row = RunRow(
         name, "contrast", 20, 18, 2, found, found, found, found, found, found, found, found
     )
@@ -230,84 +224,3 @@ def test_published_numbers_name_their_source() -> None:
 
 
 # --- sentences --------------------------------------------------------------------------------
-
-
-def _facts(**changes: Any) -> ScoreFacts:
-    facts = ScoreFacts(
-        "one", "contrast", _estimate(0.66, 0.62, 0.7, 200), _estimate(0.55, 0.5, 0.6, 40),
-        _estimate(0.11, 0.05, 0.17, 240), _estimate(0.25, 0.2, 0.3, 200), _estimate(0.4, 0.3, 0.5, 200),
-        210,
-    )  # fmt: skip
-    return replace(facts, **changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "headline", "text"),
-    [
-        ({}, "0.66 against 0.55", "Difference +0.11 [0.05, 0.17]"),
-        ({"above": _estimate(0.03, -0.02, 0.08)}, "0.66 is not clearly above random", "200 pairs"),
-        ({"above": _estimate(-0.01, -0.06, 0.04)}, "0.66 is not higher than random", "−0.01"),
-        ({"above": _estimate(-0.1, -0.15, -0.05)}, "0.66 is lower than random, 0.55", "40 pairs"),
-        ({"above": _estimate(0.1, None, None)}, "0.66 is not clearly above random", "+0.10"),
-        ({"random": None, "above": None}, "0.66, without a baseline", "guessing gives 0.50"),
-        ({"mean": None, "explainer": None}, "No score yet", "without an explainer"),
-        ({"mean": None}, "No score yet", "both active and inactive"),
-        ({"mean": None, "n_studied": 0}, "No score yet", "no studied pair"),
-    ],
-)
-def test_the_score_is_higher_only_where_the_interval_says_so(
-    changes: dict[str, Any], headline: str, text: str
-) -> None:
-    found = score_sentence(_facts(**changes))
-    assert found.headline == headline
-    assert text in found.text
-
-
-@pytest.mark.parametrize(
-    ("high", "headline"),
-    [
-        (_estimate(0.25, 0.2, 0.3, 200), "25 % of pairs reach 0.80"),
-        (_estimate(0.0, 0.0, 0.0, 12), "No pair reaches 0.80"),
-        (None, "Nothing to rank"),
-    ],
-)
-def test_how_many_pairs_are_explained_well(high: Estimate | None, headline: str) -> None:
-    found = high_sentence(_facts(high=high))
-    assert found.headline == headline
-    if high is not None:
-        assert f"{round(high.value * high.n)} of {high.n} pairs" in found.text
-        assert "40 % beat 95 % of shuffled labels" in found.text
-
-
-@pytest.mark.parametrize(
-    ("signs", "chance", "r", "headline"),
-    [
-        ((0.81, 0.78, 0.84), 0.6, 0.52, "The sign is mostly right, the size is rough"),
-        ((0.9, 0.88, 0.92), 0.6, 0.9, "The sign is mostly right, the size too"),
-        ((0.6, 0.55, 0.65), 0.5, 0.107, "The sign is often wrong, the size says little"),
-        ((0.9, 0.85, 0.95), 0.9, 0.1, "The sign is no better than chance, the size says little"),
-    ],
-)
-def test_direct_against_measured_in_words(
-    signs: tuple[float, float, float], chance: float, r: float, headline: str
-) -> None:
-    facts = EffectFacts(HOSTILE, 300, _estimate(r, r, r), None, _estimate(*signs), chance)
-    assert effect_sentence(facts).headline == headline
-    assert f"{100 * chance:.0f} % by chance" in effect_sentence(facts).text
-    none = effect_sentence(EffectFacts(HOSTILE, 0, None, None, None, None))
-    assert none.headline == "Not tested by removal"
-    assert HOSTILE not in none.text
-
-
-def test_names_in_sentences_are_escaped() -> None:
-    for facts in (_facts(run=HOSTILE, explainer=HOSTILE), _facts(run=HOSTILE, mean=None)):
-        assert HOSTILE not in score_sentence(facts).text
-        assert "&lt;img" in score_sentence(facts).text
-
-
-def test_a_test_in_words() -> None:
-    assert "D = 0.50, p = 0.030, 10 active and 20 inactive" in ks_text(
-        KsTest(0.5, 0.03, 0.1, 10, 20)
-    )
-    assert "p < 0.001" in ks_text(KsTest(0.5, 1e-9, 0.1, 10, 20))
-    assert ks_text(None).startswith("No test")

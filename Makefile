@@ -49,8 +49,9 @@ test: $(STAMP)  ## run the tests
 	wait $$second || status=1; \
 	cat "$$log"; rm -f "$$log"; exit $$status
 
-soak: $(STAMP)  ## the long tests whole: kills, fuzz, load, big corpora (over an hour)
-	SOAK=1 $(BIN)/python -m pytest -s --timeout 3600 tests/precompute/test_kills.py tests/precompute/test_big_corpora.py tests/fuzz tests/load
+soak: $(STAMP)  ## the long tests whole: kills, memory, fuzz, load, big corpora (over an hour)
+	SOAK=1 $(BIN)/python -m pytest -s --timeout 3600 tests/precompute/test_kills.py tests/precompute/test_big_corpora.py \
+	  tests/precompute/test_verify_store.py tests/precompute/test_estimates_memory.py tests/fuzz tests/load
 
 check: $(STAMP)  ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What is true of every task sentence, and of many of them."""
 
+import json
 import re
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from task_sentences import (
     load_words,
     name_sentence,
     prompt_of,
+    record,
     task_sentence,
 )
 
@@ -94,3 +96,18 @@ def test_sentences_repeat_with_their_seed_only() -> None:
         return [task_sentence(WORDS, rng).text for _ in range(5)]
 
     assert some(4) == some(4) != some(5)
+
+
+def test_the_record_is_what_the_bundled_model_says_it_saw() -> None:
+    bundled = Path(__file__).parents[2] / "assets" / "demo" / "model" / "task_sentences.json"
+    assert record(WORDS) == bundled.read_text(encoding="utf-8")
+
+
+@given(SEEDS)
+def test_every_sentence_is_of_a_template_and_words_of_the_record(seed: int) -> None:
+    said = json.loads(record(WORDS))
+    prompt = prompt_of(task_sentence(WORDS, Random(seed)))
+    forms = [re.sub(r"\\{\w+\\}", r"(.+)", re.escape(t)) for t in said["templates"]]
+    (found,) = [m for form in forms if (m := re.fullmatch(form, prompt))]
+    words = {w for group in found.groups() for w in re.findall(r"[\w-]+", group)}
+    assert words <= {*said["names"], *said["nouns"], *said["places"], "a", "the", "and"}

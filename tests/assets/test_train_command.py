@@ -20,6 +20,8 @@ import evaluate
 import train
 from settings import CallError, Settings
 
+from explorer.core.task_seen import read_seen
+
 TINY_OPTIONS = [
     "--layers=1", "--heads=2", "--width=32", "--context=32", "--vocab=320", "--rows=8",
     "--task-rows=2", "--device=cpu",
@@ -46,8 +48,18 @@ def test_the_folder_is_float16_and_loads_as_float32(made: Path) -> None:
     assert (model.config.n_layer, model.config.n_positions) == (1, 32)
     assert sorted(path.name for path in made.iterdir()) == [
         "README.md", "config.json", "generation_config.json", "model.safetensors",
-        "tokenizer.json", "tokenizer_config.json",
+        "task_sentences.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
+
+
+def test_the_folder_says_which_task_sentences_it_saw(made: Path, day_file: Path, tmp_path: Path) -> None:
+    seen = read_seen(made)
+    assert seen is not None and len(seen.templates) == 14 and min(seen.list_lengths) == 2
+    none = tmp_path / "none"
+    options = [word for word in TINY_OPTIONS if not word.startswith("--task-rows")]
+    call = ["--text", str(day_file), "--out", str(none), "--steps", "2", "--task-rows=0", *options]
+    assert train.main(call) == 0
+    assert read_seen(none) is None
 
 
 def test_the_tokenizer_loads_and_gives_text_back(made: Path) -> None:

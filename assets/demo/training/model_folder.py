@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
+SEEN_FILE = "task_sentences.json"
+
 
 def claim_folder(out: Path) -> None:
     """Make the folder before the training, so that a place one cannot write to is found out now."""
@@ -32,11 +34,16 @@ def round_to_float16(model: GPT2LMHeadModel) -> None:
             raise TrainingError(f"{name} outgrew float16: try a smaller --muon-lr and --adamw-lr")
 
 
-def save_folder(model: GPT2LMHeadModel, tokenizer: Tokenizer, card: str, out: Path) -> None:
-    """Weights as float16, to be loaded as float32; config, tokenizer and README.md beside them."""
+def save_folder(
+    model: GPT2LMHeadModel, tokenizer: Tokenizer, card: str, out: Path, seen: str | None
+) -> None:
+    """Weights as float16, to be loaded as float32; config, tokenizer and README.md beside them, and
+    what the model has `seen` of task sentences, where it has seen any."""
     logging.disable_progress_bar()
     try:
         _write_folder(model, tokenizer, card, out)
+        if seen is not None:
+            (out / SEEN_FILE).write_text(seen, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"could not save in {out} ({error}): make room, run it again"
@@ -92,8 +99,13 @@ def model_card(
     )
 
 
+def has_task_rows(settings: Settings) -> bool:
+    """Whether any row of the training holds task sentences."""
+    return settings.task_rows > 0 and settings.first_task_step < settings.n_steps
+
+
 def _task_line(settings: Settings) -> str:
-    if settings.task_rows == 0 or settings.first_task_step >= settings.n_steps:
+    if not has_task_rows(settings):
         return "none"
     return (
         f"from step {settings.first_task_step + 1:,} on, {settings.task_rows} of {settings.rows} "

@@ -104,6 +104,22 @@ def enumerated(article: str, nouns: Sequence[str]) -> str:
     return ", ".join(phrases[:-1]) + f", and {phrases[-1]}"
 
 
+def record(words: TaskWords) -> str:
+    """What a model has seen that was trained on these sentences, as JSON: templates up to the answer,
+    words, and lengths of lists. The job reads it from the model's folder, and reports task prompts that
+    the model cannot have learned by heart apart."""
+    templates = [t.removesuffix(" {T}.") for t in words.name_inhibition]
+    templates += [t.removesuffix(" {t}.") for t in words.list]
+    content = {
+        "templates": templates,
+        "names": words.names,
+        "nouns": words.nouns,
+        "places": words.places,
+        "list_lengths": sorted(set(LIST_LENGTHS)),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
 def prompt_of(sentence: TaskSentence) -> str:
     """The sentence up to its answer, without the space before it."""
     return sentence.text.removesuffix(f" {sentence.answer}.")

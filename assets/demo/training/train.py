@@ -106,7 +106,7 @@ def make_model(
     import optimise
     from batches import batches
     from evaluate import measure
-    from task_sentences import load_words
+    from task_sentences import load_words, record
 
     device = pick_device(device_name)
     optimise.require_muon()
@@ -127,7 +127,8 @@ def make_model(
     results = measure(model, tokenizer, corpus.held_out, load_words(), settings)
     names = [path.name for path in paths]
     card = folder.model_card(names, settings, corpus, model.num_parameters(), results, took)
-    folder.save_folder(model, tokenizer, card, out)
+    seen = record(load_words()) if folder.has_task_rows(settings) else None
+    folder.save_folder(model, tokenizer, card, out, seen)
     sys.stdout.write(
         f"held-out loss: {results.held_out_loss:.3f} nats a token\n"
         f"tasks, top-1: {results.tasks}\n"

@@ -38,7 +38,7 @@ __all__ = ("PAGE_FIELDS", "empty", "go", "link", "note", "page", "question", "re
 
 
 _PRESENTATION = """<style>
-.stMainBlockContainer { zoom: 1.3; }
+.stMainBlockContainer, [data-testid="stHeader"] { zoom: 1.3; }
 .stElementContainer:has([data-testid="stVegaLiteChart"], [data-testid="stDataFrame"]) {
   width: calc(100% / 1.3) !important;
 }

@@ -73,7 +73,7 @@ def inputs(
 ) -> Inputs:
     """The fields: prompt and neuron, a second prompt where there is one, and room for the strips."""
     edit = live_inputs.edit_first(None if stored is None else stored.text)
-    first, second, third = st.columns([62, 19, 19], gap="small", vertical_alignment="bottom")
+    first, second, third = st.columns([58, 19, 23], gap="small", vertical_alignment="bottom")
     with first:
         label = _LABEL if text2 is None else "Prompt A: edit it, everything below follows"
         live_inputs.prompt_input("A", label, request.text, edit)

@@ -45,7 +45,7 @@ def interrupted(before: str, work: str) -> tuple[int, float, str]:
 
 def test_python_code_is_stopped_in_order() -> None:
     status, seconds, said = interrupted("", "time.sleep(30)")
-    assert status == 1 and seconds < 2
+    assert status == 1 and seconds < 3.5  # two, and the machine's own load
     assert said == "stopped; what is done is kept, and the same command continues\n"
 
 
@@ -60,7 +60,7 @@ def deaf_work(seconds: float) -> str:
 
 def test_what_holds_python_up_is_ended_all_the_same() -> None:
     status, seconds, said = interrupted("import hashlib", deaf_work(20))
-    assert status == 1 and seconds < 3.5  # two, and the machine's own load
+    assert status == 1 and seconds < 3.5
     assert said == "stopped; what is done is kept, and the same command continues\n"
 
 

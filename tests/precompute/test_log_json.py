@@ -56,8 +56,8 @@ def test_every_stage_begins_and_ends_and_the_last_line_is_the_store(
         assert stages == list(seconds)
     ended = {line["stage"]: line["seconds"] for line in lines if line["event"] == "stage_end"}
     for stage in set(seconds) - {"publish"}:  # the manifest is written before its own stage ends
-        assert ended[stage] == pytest.approx(seconds[stage], abs=0.02), stage
-    assert 0 < seconds["publish"] <= ended["publish"] + 0.001
+        assert ended[stage] == pytest.approx(seconds[stage], abs=0.2), stage
+    assert 0 < seconds["publish"] <= ended["publish"] + 0.2
     last = lines[-1]
     assert last["event"] == "published"
     assert last["path"] == str(outcome.store)

@@ -117,7 +117,7 @@ def test_a_plan_takes_no_time_and_loads_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert _children_seconds() - children + time.process_time() - begin < 4
+    assert _children_seconds() - children + time.process_time() - begin < 8
 
 
 def _children_seconds() -> float:

@@ -61,6 +61,8 @@ def write(new: Query) -> None:
     """Show these parameters in the address."""
     before = query()
     if new == before:
+        if _went_back():  # the address of a page that was drawn in passing may stand there
+            st.query_params.from_dict(new)
         return
     known: _Address = st.session_state[_KEY]
     now = time.monotonic()

@@ -17,6 +17,7 @@ if _ROOT not in sys.path:
 from explorer.components.frame import register_pages  # noqa: E402
 from explorer.components.page_error import show_page  # noqa: E402
 from explorer.resources.message_queue import mend_queue  # noqa: E402
+from explorer.resources.page_left import mend_sessions  # noqa: E402
 from explorer.resources.session_runs import turn  # noqa: E402
 from explorer.resources.stores import current_runs  # noqa: E402
 
@@ -36,6 +37,7 @@ def _page(name: str) -> Callable[[], None]:
 
 def main() -> None:
     mend_queue()
+    mend_sessions()
     st.set_page_config("Next-token explorer", layout="wide", initial_sidebar_state="collapsed")
     has_runs = bool(current_runs().runs)
     pages = {

@@ -122,10 +122,6 @@ def heading(page: Page, words: str) -> None:
     page.locator("h1", has_text=words).first.wait_for(timeout=SLOW_MS)
 
 
-def wait_for_model(page: Page) -> None:
-    page.get_by_role("status").filter(has_text="ready").first.wait_for(timeout=SLOW_MS)
-
-
 def at_rest(page: Page, longer_than_ms: int = 400) -> None:
     """Wait until no script of the page has run for a while: what it shows is then its last word."""
     page.wait_for_function(
@@ -139,6 +135,12 @@ def at_rest(page: Page, longer_than_ms: int = 400) -> None:
         timeout=SLOW_MS,
     )
     page.evaluate("() => { delete window.ntRest; }")
+
+
+def wait_for_model(page: Page) -> None:
+    """Wait until the model is there, and the page drawn with it."""
+    page.get_by_role("status").filter(has_text="ready").first.wait_for(timeout=SLOW_MS)
+    at_rest(page)
 
 
 def strip_shows(page: Page, text: str) -> None:

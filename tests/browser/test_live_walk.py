@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 from tests.browser.driving import (
     Console,
@@ -80,6 +81,8 @@ def test_two_prompts_and_their_difference(page: Page, address: str, browser: Bro
     strip_shows(page, "They did not")
     page.get_by_role("button", name="+ Second prompt").click()
     second = page.get_by_label("Prompt B", exact=True)
+    expect(second).to_have_value("They did not")
+    at_rest(page)
     second.fill("They had not")
     strip_shows(page, "They had not")
     at_rest(page)
@@ -129,6 +132,25 @@ def test_quick_clicks_all_count_and_back_goes_back(page: Page, address: str) -> 
     expect(page.locator(".nt-live-numbers")).to_contain_text("12.0 %")
     page.go_forward()
     off(page, "L3 H0", "L5 H3")
+    assert console.errors == []
+
+
+def test_a_click_on_a_page_that_is_being_left_harms_nothing(page: Page, address: str) -> None:
+    console = Console(page)
+    page.goto(f"{address}/live?neuron=L5N612&token=␣Mary&text={MARY}")
+    wait_for_model(page)
+    for head, other in (("L3 H0", "Map"), ("L5 H3", "About"), ("L5 H5", "Head")):
+        quick_click(page, head)
+        page.get_by_role("link", name=other, exact=True).first.click()
+        with suppress(TimeoutError):  # the chart may be gone already
+            page.locator(".st-key-nt-figure-live-heads svg.marks [aria-label*='Head: L4 H4;']").last.click(
+                timeout=300
+            )
+        expect(page).to_have_url(re.compile(f"/{other.lower()}(\\?|$)"))
+        at_rest(page)
+        page.get_by_role("link", name="Live", exact=True).first.click()
+        strip_shows(page, MARY)
+        wait_for_model(page)
     assert console.errors == []
 
 

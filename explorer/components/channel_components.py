@@ -25,6 +25,7 @@ from explorer.components.channel_inputs import (
 )
 from explorer.components.channel_use import fed_figure, prompts_figure
 from explorer.components.figure import figure
+from explorer.components.reports import selected
 from explorer.core.composition_modes import Mode
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
@@ -70,7 +71,7 @@ def answer(found: Receiver | None, mode: Mode, dst: HeadId) -> str:
 
 
 def _pick_sender(key: str) -> None:
-    picked = st.session_state[key]["selection"].get(component_dots.PICK)
+    picked = selected(key, component_dots.PICK)
     if picked:
         selection.choose(
             src=HeadId.parse(picked[0]["src"]), comp=int(picked[0]["component"]), matrix="OV",
@@ -107,7 +108,7 @@ def _senders(store: Store, found: Receiver, src: HeadId, comp: int, matrix: Matr
 
 
 def _pick_component(key: str) -> None:
-    picked = st.session_state[key]["selection"].get(component_bars.PICK)
+    picked = selected(key, component_bars.PICK)
     if picked:
         choose_component(int(picked[0]["component"]))
 

@@ -16,6 +16,7 @@ from explorer.components import frame
 from explorer.components.channel_inputs import mode_input
 from explorer.components.chips import token_chip
 from explorer.components.figure import figure
+from explorer.components.reports import selected
 from explorer.core.composition_modes import Mode
 from explorer.core.store import Store
 from explorer.core.types import HeadId
@@ -44,7 +45,7 @@ def answer(found: ChannelMap) -> str:
 
 
 def _pick(key: str) -> None:
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if picked:
         selection.choose(
             src=HeadId.parse(picked[0]["src_id"]), dst=HeadId.parse(picked[0]["dst_id"]),

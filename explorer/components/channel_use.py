@@ -14,6 +14,7 @@ from explorer.components import frame
 from explorer.components.chips import token_code
 from explorer.components.figure import figure
 from explorer.components.link_check import own_token
+from explorer.components.reports import selected
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.channel_parts import (
@@ -25,7 +26,7 @@ from explorer.resources.channel_parts import (
 
 
 def _pick_neuron(store: Store, key: str) -> None:
-    picked = st.session_state[key]["selection"].get(component_bars.PICK)
+    picked = selected(key, component_bars.PICK)
     if picked:
         neuron = NeuronId.parse(picked[0]["neuron"])
         selection.choose(
@@ -58,7 +59,7 @@ def fed_figure(store: Store, src: HeadId, comp: int, neuron: NeuronId | None) ->
 
 
 def _pick_prompt(key: str) -> None:
-    picked = st.session_state[key]["selection"].get(component_bars.PICK)
+    picked = selected(key, component_bars.PICK)
     if picked:
         selection.choose(prompt=int(picked[0]["prompt_id"]), text=None)
 

@@ -16,6 +16,7 @@ from explorer import selection
 from explorer.charts.python_text import PythonView, python_text
 from explorer.components.copy_link import BUTTON_CSS
 from explorer.components.link_check import split_of
+from explorer.components.reports import reported
 from explorer.core.store import Store
 from explorer.resources.channel_tables import read_matrix, read_mode
 from explorer.resources.live_values import token_of
@@ -109,7 +110,7 @@ def view_of(store: Store, page: str, chosen: Selection) -> PythonView:
 
 
 def _wanted() -> None:
-    st.session_state[_WANTED] = st.session_state[_KEY].get("wanted")
+    st.session_state[_WANTED] = reported(_KEY).get("wanted")
 
 
 @st.fragment

@@ -22,6 +22,7 @@ from explorer.components.chips import plain_markdown
 from explorer.components.figure import figure
 from explorer.components.flow_inputs import isolate
 from explorer.components.link_check import own_token
+from explorer.components.reports import selected
 from explorer.components.theme import current_palette
 from explorer.components.token_strip import token_strip
 from explorer.core.store import Store
@@ -108,7 +109,7 @@ def _picked(graph: FlowGraph, isolated: str | None, turn: int, key: str) -> None
 
     It may be reported twice, so it says what to show rather than what to switch.
     """
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if picked:
         st.session_state[_TURN] = turn + 1  # a fresh chart: the same node can be clicked again
         node = picked[0]["key"]

@@ -11,6 +11,7 @@ from explorer.charts.glossary import define
 from explorer.charts.style import number, signed
 from explorer.components import frame
 from explorer.components.figure import figure
+from explorer.components.reports import selected
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.channel_parts import HeadParts, head_parts
@@ -20,7 +21,7 @@ _CHOSEN = "head-component"
 
 
 def _pick(key: str, pair: str) -> None:
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if picked:
         st.session_state[_CHOSEN] = (pair, int(picked[0]["component"]))
 

@@ -11,6 +11,7 @@ from explorer import selection
 from explorer.charts.removal_strips import PICK
 from explorer.components import frame
 from explorer.components.figure import draw, heading
+from explorer.components.reports import selected
 from explorer.components.shown_key import shown_key
 from explorer.core.store import Store
 from explorer.resources.head_figures import (
@@ -46,7 +47,7 @@ def _switches(kinds: list[str], kind: str) -> None:
 
 
 def _pick(rows: pd.DataFrame, chart_key: str) -> None:
-    picked = st.session_state[chart_key]["selection"].get(PICK)
+    picked = selected(chart_key, PICK)
     if picked:
         prompt = int(picked[0]["prompt_id"])
         splits = dict(zip(rows["prompt_id"], rows["split"], strict=True))

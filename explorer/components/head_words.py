@@ -14,6 +14,7 @@ from explorer.charts.explanation_text import clauses_html, explanation_html, raw
 from explorer.charts.glossary import define
 from explorer.components import frame
 from explorer.components.figure import draw, heading
+from explorer.components.reports import selected
 from explorer.components.shown_key import shown_key
 from explorer.core.plain_text import named_controls
 from explorer.core.store import Store
@@ -96,7 +97,7 @@ def chosen_cell(told: Explained | None, pair: str) -> str | None:
 
 
 def _pick_dot(chart_key: str) -> None:
-    picked = st.session_state[chart_key]["selection"].get(PICK)
+    picked = selected(chart_key, PICK)
     if picked:
         selection.choose(prompt=int(picked[0]["prompt_id"]), split="test")
 

@@ -12,13 +12,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
 from streamlit.components.v2 import component
 
 from explorer import selection
 from explorer.components.help_overlay import help_html
 from explorer.components.link_check import own_token, split_of
 from explorer.components.live_state import forget_edits
+from explorer.components.reports import reported
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.head_tables import reaching_heads
@@ -87,14 +87,14 @@ def step(store: Store, what: str, by: int) -> None:
 
 
 def _asked(store: Store) -> None:
-    wanted = st.session_state[_KEY].get("step") or {}
+    wanted = reported(_KEY).get("step") or {}
     if isinstance(wanted, dict) and wanted.get("what") in _STEPS:
         step(store, str(wanted["what"]), -1 if wanted.get("by") == -1 else 1)
 
 
 def _view() -> None:
     """What the help switches: the guide, and presentation."""
-    wanted, chosen = st.session_state[_KEY].get("view"), selection.current()
+    wanted, chosen = reported(_KEY).get("view"), selection.current()
     if wanted == "guide":
         selection.choose(guide=None if chosen.guide == 0 else 0)
     elif wanted == "big":

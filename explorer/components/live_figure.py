@@ -22,6 +22,7 @@ from explorer.charts.export import to_png, to_svg
 from explorer.charts.style import LIGHT, Palette
 from explorer.components.chips import unmarked
 from explorer.components.export import collect, file_stem, page_link_url, to_csv, today
+from explorer.components.reports import selected
 from explorer.components.theme import current_palette
 
 _ROWS = "rows"
@@ -131,7 +132,7 @@ def _picking(key: str, pick: tuple[str, Callable[[dict[str, Any]], None]] | None
     chart_key = f"{key}-chart"
 
     def picked() -> None:
-        for mark in st.session_state[chart_key]["selection"].get(name) or ():
+        for mark in selected(chart_key, name):
             act(dict(mark))
 
     return {"key": chart_key, "on_select": picked, "selection_mode": name}

@@ -14,6 +14,7 @@ from explorer.charts.glossary import define
 from explorer.charts.style import Palette
 from explorer.components import frame
 from explorer.components.figure import heading
+from explorer.components.reports import selected
 from explorer.components.theme import current_palette
 from explorer.core.store import Store
 from explorer.core.types import NeuronId, visible
@@ -40,7 +41,7 @@ def _step(tables: TokenTables, place: int, by: int) -> None:
 
 
 def _on_cell(tables: TokenTables) -> None:
-    cells = st.session_state[_key(tables)]["selection"]["cells"]
+    cells = selected(_key(tables), "cells")
     if cells:
         _choose(tables.ids[cells[0][0]])
 

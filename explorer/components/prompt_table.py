@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import streamlit as st
 from streamlit.components.v2 import component
 
 from explorer.charts.prompt_strips import strips_css
+from explorer.components.reports import reported
 
 # Delegated events: the rows are replaced whenever the data changes, the listeners stay.
 _JS = """
@@ -60,7 +60,7 @@ _strips = component("prompt_strips", css=strips_css(), js=_JS)
 
 
 def _picked(key: str, on_pick: Callable[[int], object]) -> None:
-    prompt_id = st.session_state[key].get("picked")
+    prompt_id = reported(key).get("picked")
     if prompt_id is not None:
         on_pick(int(prompt_id))
 

@@ -17,6 +17,7 @@ from explorer.components import frame
 from explorer.components.chips import plain_markdown, token_chip
 from explorer.components.figure import draw, heading
 from explorer.components.link_check import own_token
+from explorer.components.reports import selected
 from explorer.components.shown_key import shown_key
 from explorer.core.findings import Estimate
 from explorer.core.types import ABLATION_KINDS, HeadId, NeuronId
@@ -66,7 +67,7 @@ def _correlations(found: Agreement, name: str) -> str:
 
 
 def _pick(run: Compared, key: str) -> None:
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if picked:
         neuron, head = NeuronId.parse(picked[0]["neuron"]), HeadId.parse(picked[0]["head"])
         token = own_token(run.store, neuron)

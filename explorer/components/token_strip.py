@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
 from streamlit.components.v2 import component
+
+from explorer.components.reports import reported
 
 _HERE = Path(__file__).parent
 _HTML = '<div id="strip" role="listbox" tabindex="0" aria-orientation="horizontal"></div>'
@@ -42,7 +43,7 @@ def token_strip(
     """
 
     def picked() -> None:
-        index = st.session_state[key].get("picked")
+        index = reported(key).get("picked")
         if index is not None:
             on_pick(int(index))
 

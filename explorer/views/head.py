@@ -29,6 +29,7 @@ from explorer.components.neuron_picker import (
 )
 from explorer.components.pair_file import looks
 from explorer.components.prompt_table import prompt_table
+from explorer.components.reports import selected
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.head_figures import (
@@ -87,7 +88,7 @@ def _controls(store: Store, neuron: NeuronId, head: HeadId, tables: NeuronTables
 
 
 def _pick_neuron(store: Store, key: str, head: HeadId) -> None:
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if picked:
         choose_neuron(store, NeuronId.parse(picked[0]["neuron"]))
         selection.choose(head=head)

@@ -22,6 +22,7 @@ from explorer.components.link_check import own_token
 from explorer.components.metrics import Metric, metrics
 from explorer.components.neuron_picker import choose_neuron
 from explorer.components.prompt_table import prompt_table
+from explorer.components.reports import selected
 from explorer.components.shown_key import shown_key
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
@@ -101,7 +102,7 @@ def _answer(tables: MapTables) -> str:
 
 
 def _pick(store: Store, key: str) -> None:
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if picked:
         choose_neuron(store, NeuronId.parse(picked[0]["neuron"]))
         selection.choose(head=HeadId.parse(picked[0]["head"]))

@@ -19,6 +19,7 @@ from explorer.components.metrics import metrics
 from explorer.components.neuron_answer import answer, neuron_numbers
 from explorer.components.neuron_picker import neuron_picker, split_switch
 from explorer.components.prompt_table import prompt_table
+from explorer.components.reports import selected
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.neuron_figures import (
@@ -58,7 +59,7 @@ def _controls(store: Store, neuron: NeuronId, head: HeadId | None) -> None:
 
 
 def _pick_cell(key: str, tables: NeuronTables) -> None:
-    picked = st.session_state[key]["selection"].get(PICK)
+    picked = selected(key, PICK)
     if not picked or "head" not in picked[0]:
         return
     ranks = dict(zip(tables.prompts["rank"], tables.prompts["prompt_id"], strict=True))

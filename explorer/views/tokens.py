@@ -18,6 +18,7 @@ from explorer.components.gallery import gallery
 from explorer.components.guide import guide_strip
 from explorer.components.link_check import studied_layers
 from explorer.components.neuron_table import neuron_table
+from explorer.components.reports import selected
 from explorer.core.store import Store
 from explorer.core.types import HeadId, NeuronId
 from explorer.resources.token_tables import TokenTables, best_neuron, default_token, token_tables
@@ -59,7 +60,7 @@ def _answer(tables: TokenTables) -> str:
 
 
 def _pick_pair() -> None:
-    picked = st.session_state["token-heads-chart"]["selection"].get(PICK)
+    picked = selected("token-heads-chart", PICK)
     if picked:
         neuron, head = NeuronId.parse(picked[0]["neuron_id"]), HeadId.parse(picked[0]["head_id"])
         selection.choose(neuron=neuron, head=head, prompt=None)

@@ -13,15 +13,15 @@ from typing import Any
 
 from streamlit.runtime.app_session import AppSession
 
+from explorer.resources.session_runs import waiting
+
 _MENDED = "_forgets_pages_that_are_left"
 
 
 def _next_page(session: Any) -> str:
     """The page that the session draws, or is about to draw."""
-    # No public name says either. Where these were renamed, a test fails, and no page is found left.
-    requests = getattr(session._scriptrunner, "_requests", None)
-    waits = getattr(getattr(requests, "_state", None), "name", "") == "RERUN"
-    asked = getattr(requests, "_rerun_data", None) if waits else None
+    # No public names. Where the runner's was renamed, a test fails, and nothing is found to wait.
+    asked = waiting(getattr(session._scriptrunner, "_requests", None))
     if asked is not None and not asked.fragment_id_queue and asked.page_script_hash:
         return asked.page_script_hash
     return session._pages_manager.current_page_script_hash

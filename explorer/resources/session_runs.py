@@ -1,6 +1,6 @@
 """What Streamlit knows of the run that goes on: whose it is, and whether a newer one waits.
 
-The one file that looks at Streamlit's own run control. An edit does not end the run of the edit
+All that looks at what waits to be run asks here. An edit does not end the run of the edit
 before it: Streamlit has it wait, and merges what waits. A run that still waits itself asks here, and
 begins anew with the newest edit.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -24,15 +25,21 @@ def session_id() -> str:
     return f"thread {threading.get_ident()}" if context is None else context.session_id
 
 
+def waiting(requests: Any) -> Any:
+    """What waits in a session's requests to be run next; None where nothing does."""
+    # No public name says it. Where these were renamed, tests fail, and nothing is found to wait.
+    if getattr(getattr(requests, "_state", None), "name", "") != "RERUN":
+        return None
+    return getattr(requests, "_rerun_data", None)
+
+
 def newer_waits() -> bool:
     """Whether the fragment that this run draws is to be run again already."""
     context = get_script_run_ctx(suppress_warning=True)
     if context is None or not context.fragment_ids_this_run or context.script_requests is None:
         return False
-    # No public name says it. Where these were renamed, a test fails, and an older edit is drawn too.
-    asked = getattr(context.script_requests, "_rerun_data", None)
-    waits = getattr(getattr(context.script_requests, "_state", None), "name", "") == "RERUN"
-    return waits and ThreadState.get().fragment_id in getattr(asked, "fragment_id_queue", ())
+    asked = waiting(context.script_requests)
+    return ThreadState.get().fragment_id in getattr(asked, "fragment_id_queue", ())
 
 
 def give_way(begun: bool = False) -> None:

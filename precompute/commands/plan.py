@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from explorer.core.errors import CallError
+from explorer.core.task_seen import SEEN_FILE
 from explorer.core.types import ModelShape
 from precompute.arguments import Parser, check_texts, config_from
 from precompute.config import JobConfig
@@ -34,7 +35,6 @@ All options of the job are taken as well (python -m precompute --help): --layers
 """
 _USUAL_TOKENS = 300.0
 """Tokens of a document where nothing else is known: a short web page."""
-_KNOWN_TRAINING = "task_sentences.json"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,7 +139,7 @@ def make_plan(argv: Sequence[str]) -> tuple[Plan, bool]:
     corpora, notes = _corpora(given)
     device = _device(config)
     path = config_path(given.model) if given.model else None
-    known = path is not None and (path.parent / _KNOWN_TRAINING).is_file()
+    known = path is not None and (path.parent / SEEN_FILE).is_file()
     size = run_size(config, shape, corpora, device, known)
     runs, left_out = past_runs(Path(given.runs))
     notes += [f"not learned from: {line}" for line in left_out]

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from explorer.core.errors import ExplorerError
+from explorer.core.task_seen import SEEN_FILE
 from precompute.config import JobConfig
 from precompute.estimates.forecast import forecast
 from precompute.estimates.past_runs import past_runs
@@ -112,7 +113,7 @@ def _size(
         split: CorpusSize(documents[split], characters[split] / CHARACTERS_A_TOKEN)
         for split in documents
     }
-    known = (folder / "task_sentences.json").is_file()
+    known = (folder / SEEN_FILE).is_file()
     return run_size(config, shape_of_model(str(folder)), corpora, device, known)
 
 
